@@ -1,0 +1,1 @@
+//! The control socket: HTTP/1.1 and JSON over a Unix socket; its types, server and client.

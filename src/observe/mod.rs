@@ -1,0 +1,1 @@
+//! What happened, for people: the log, the last denials, the counters. Changes nothing.

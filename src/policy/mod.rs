@@ -1,0 +1,5 @@
+//! The policy: from files to a snapshot, and from a question to a verdict. Knows nothing of DNS messages or sockets.
+
+pub mod document;
+pub mod judge;
+pub mod pattern;

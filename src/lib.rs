@@ -16,6 +16,7 @@
 
 pub mod diagnostic;
 pub mod name;
+pub mod record_type;
 pub mod tree;
 
 pub mod config;

@@ -1,1 +1,4 @@
 //! What happened, for people: the log, the last denials, the counters. Changes nothing.
+
+pub mod http;
+pub mod recent;

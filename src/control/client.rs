@@ -1,0 +1,217 @@
+//! The control API from the other side: what the commands ask a running server.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::HOST;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use crate::control::report::{CheckReport, LogEntry, LogReport, PolicyReport, ReloadReport, StatusReport};
+
+/// A server to ask.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nothing is there.
+    #[error("pullgate is not running: no socket at {}", .0.display())]
+    NotRunning(PathBuf),
+    /// Something was there once.
+    #[error("pullgate is not running: nobody answers at {}", .0.display())]
+    Dead(PathBuf),
+    /// The socket is not for this user.
+    #[error("{} may only be used by its owner and its group", .0.display())]
+    Forbidden(PathBuf),
+    /// Reading or writing failed.
+    #[error("cannot talk to the server at {}: {source}", path.display())]
+    Io {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The exchange broke off.
+    #[error("the server broke off: {0}")]
+    Broken(#[from] hyper::Error),
+    /// It took too long.
+    #[error("the server did not answer within {} s", PATIENCE.as_secs())]
+    TimedOut,
+    /// The answer is not what this version understands.
+    #[error("the server's answer is not understood ({0}); is it of another version?")]
+    NotUnderstood(String),
+    /// The server says no.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Entries as they happen.
+#[derive(Debug)]
+pub struct Events {
+    body: Incoming,
+    buffer: Vec<u8>,
+}
+
+impl Client {
+    /// Asks the server that listens at `socket`.
+    pub fn new(socket: &Path) -> Self {
+        Self { socket: socket.to_owned() }
+    }
+
+    /// How it is.
+    pub async fn status(&self) -> Result<StatusReport, ClientError> {
+        self.get("/v1/status").await
+    }
+
+    /// Reloads the policy; a refused policy is a report, not an error.
+    pub async fn reload(&self) -> Result<ReloadReport, ClientError> {
+        self.ask(Method::POST, "/v1/reload").await
+    }
+
+    /// The policy in force.
+    pub async fn policy(&self) -> Result<PolicyReport, ClientError> {
+        self.get("/v1/policy").await
+    }
+
+    /// The verdict on one question; `query` holds `name`, `client`, `group` and `type`.
+    pub async fn check(&self, query: &[(&str, String)]) -> Result<CheckReport, ClientError> {
+        self.get(&with_query("/v1/check", query)).await
+    }
+
+    /// The last entries; `query` may hold `limit`, `client` and `name`.
+    pub async fn log(&self, query: &[(&str, String)]) -> Result<Vec<LogEntry>, ClientError> {
+        self.get(&with_query("/v1/log", query)).await.map(|report: LogReport| report.entries)
+    }
+
+    /// Entries from now on; `query` may hold `client` and `name`.
+    pub async fn events(&self, query: &[(&str, String)]) -> Result<Events, ClientError> {
+        let response = within(PATIENCE, self.send(Method::GET, &with_query("/v1/events", query))).await?;
+        if response.status() == StatusCode::OK {
+            return Ok(Events { body: response.into_body(), buffer: Vec::new() });
+        }
+        Err(refusal(&read_whole(response).await?))
+    }
+
+    async fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, ClientError> {
+        self.ask(Method::GET, target).await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, target: &str) -> Result<T, ClientError> {
+        let exchange = async {
+            let response = self.send(method, target).await?;
+            let status = response.status();
+            let body = read_whole(response).await?;
+            Ok((status, body))
+        };
+        let (status, body) = within(PATIENCE, exchange).await?;
+        match status {
+            StatusCode::OK | StatusCode::UNPROCESSABLE_ENTITY => {
+                serde_json::from_slice(&body).map_err(|error| ClientError::NotUnderstood(error.to_string()))
+            }
+            _ => Err(refusal(&body)),
+        }
+    }
+
+    async fn send(&self, method: Method, target: &str) -> Result<Response<Incoming>, ClientError> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(error))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        // Ends with the exchange; what goes wrong on it is told to the request as well.
+        tokio::spawn(connection);
+        let request = Request::builder().method(method).uri(target).header(HOST, "pullgate");
+        let request =
+            request.body(Empty::<Bytes>::new()).map_err(|error| ClientError::NotUnderstood(error.to_string()))?;
+        Ok(sender.send_request(request).await?)
+    }
+
+    fn unreachable(&self, source: io::Error) -> ClientError {
+        let path = self.socket.clone();
+        match source.kind() {
+            io::ErrorKind::NotFound => ClientError::NotRunning(path),
+            io::ErrorKind::ConnectionRefused => ClientError::Dead(path),
+            io::ErrorKind::PermissionDenied => ClientError::Forbidden(path),
+            _ => ClientError::Io { path, source },
+        }
+    }
+}
+
+impl ClientError {
+    /// What would do.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NotRunning(_) | Self::Dead(_) => {
+                Some("start it with `pullgate serve`, or name its socket with --socket")
+            }
+            Self::Forbidden(_) => Some("use sudo, or join the socket's group"),
+            _ => None,
+        }
+    }
+}
+
+impl Events {
+    /// The next entry; `None` when the server ends the stream: it stops, or this reader did not keep up.
+    pub async fn next(&mut self) -> Result<Option<LogEntry>, ClientError> {
+        loop {
+            while let Some(line) = take_line(&mut self.buffer) {
+                if let Some(data) = line.strip_prefix(b"data: ") {
+                    let entry = serde_json::from_slice(data);
+                    return entry.map(Some).map_err(|error| ClientError::NotUnderstood(error.to_string()));
+                }
+            }
+            let Some(frame) = self.body.frame().await else { return Ok(None) };
+            if let Some(chunk) = frame?.data_ref() {
+                self.buffer.extend_from_slice(chunk);
+            }
+        }
+    }
+}
+
+/// The first whole line, without its end, if there is one yet.
+fn take_line(buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let end = buffer.iter().position(|&byte| byte == b'\n')?;
+    let mut line: Vec<u8> = buffer.drain(..=end).collect();
+    line.pop();
+    Some(line)
+}
+
+async fn read_whole(response: Response<Incoming>) -> Result<Bytes, ClientError> {
+    let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+    body.map(http_body_util::Collected::to_bytes).map_err(|error| ClientError::NotUnderstood(error.to_string()))
+}
+
+async fn within<T>(
+    patience: Duration,
+    exchange: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ClientError> {
+    tokio::time::timeout(patience, exchange).await.unwrap_or(Err(ClientError::TimedOut))
+}
+
+/// The server's own words for an answer that is neither 200 nor 422.
+fn refusal(body: &[u8]) -> ClientError {
+    let answer: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    match answer.as_ref().and_then(|answer| answer["error"].as_str()) {
+        Some(message) => ClientError::Refused(message.to_owned()),
+        None => ClientError::NotUnderstood("no reason given".to_owned()),
+    }
+}
+
+fn with_query(path: &str, query: &[(&str, String)]) -> String {
+    if query.is_empty() {
+        return path.to_owned();
+    }
+    let encoded = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
+    format!("{path}?{encoded}")
+}
+
+/// How long an exchange may take: a policy of a million rules compiles well within it.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The most bytes of an answer that are taken.
+const MAX_ANSWER: usize = 1 << 30;

@@ -1,0 +1,230 @@
+//! What the control API says: the JSON of both its ends, and of every command's `--json`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::diagnostic::{Diagnostic, Excerpt, Severity};
+pub use crate::observe::recent::{LogEntry, RuleReport, VerdictWord};
+
+/// `GET /v1/status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// How it is.
+    pub state: State,
+    /// The number of the policy in force.
+    pub generation: u64,
+    /// The digest of the effective policy.
+    pub digest: String,
+    /// Since when it is in force, in UTC (RFC 3339).
+    pub since: String,
+    /// What the resolver listens on, as bound.
+    pub listen: Vec<ListenReport>,
+    /// How many rules are in force.
+    pub rules: usize,
+    /// The groups for which names that nothing lists resolve.
+    pub forwards_unlisted: Vec<String>,
+    /// Why the files on disk are not in force.
+    pub faults: Vec<FaultReport>,
+    /// What somebody should look at in the files in force.
+    pub warnings: Vec<FaultReport>,
+    /// The program's version.
+    pub version: String,
+    /// The server's process.
+    pub pid: u32,
+    /// Since when it runs, in UTC (RFC 3339).
+    pub started: String,
+}
+
+/// How the resolver is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// The files on disk are in force.
+    Ok,
+    /// They are faulty; an earlier policy is in force.
+    Degraded,
+    /// There is no policy that could be in force: everything is denied.
+    DenyAll,
+}
+
+/// One bound listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenReport {
+    /// The address as bound: its port is never 0.
+    pub address: SocketAddr,
+    /// `udp`, `tcp`, `tls` or `https`.
+    pub transport: String,
+}
+
+/// A fault or warning, with the line it is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultReport {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// The line, from 1; `None` when it is about the file or folder as a whole.
+    pub line: Option<u32>,
+    /// The column, from 1, in characters.
+    pub column: Option<u32>,
+    /// How many characters it is about.
+    pub width: Option<u32>,
+    /// The line itself.
+    pub text: Option<String>,
+    /// What was seen.
+    pub message: String,
+    /// What would do.
+    pub hint: Option<String>,
+}
+
+/// `POST /v1/reload`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "lowercase")]
+pub enum ReloadReport {
+    /// The files are in force now.
+    Applied {
+        /// The number of the policy now in force.
+        generation: u64,
+        /// What somebody should look at.
+        warnings: Vec<FaultReport>,
+    },
+    /// The files say what is in force already.
+    Unchanged {
+        /// The number of the policy in force.
+        generation: u64,
+        /// What somebody should look at.
+        warnings: Vec<FaultReport>,
+    },
+    /// The files are faulty; what was in force stays.
+    Refused {
+        /// Every fault.
+        faults: Vec<FaultReport>,
+    },
+}
+
+/// `GET /v1/check?name=&client=&type=`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckReport {
+    /// The name, in presentation form.
+    pub name: String,
+    /// The verdict.
+    pub verdict: VerdictWord,
+    /// Why, in a few words.
+    pub reason: String,
+    /// The client's group.
+    pub group: Option<String>,
+    /// The registry, service or deny that decided.
+    pub entry: Option<String>,
+    /// The rule that decided.
+    pub rule: Option<RuleReport>,
+    /// What would allow a denied name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// `GET /v1/policy`: the effective policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyReport {
+    /// The number of the policy; `None` when it was read from files and is not in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// Its digest.
+    pub digest: String,
+    /// The groups, in the order of the files; empty: every client may use everything.
+    pub groups: Vec<GroupReport>,
+    /// The rules, in the order of the files.
+    pub rules: Vec<PolicyRule>,
+}
+
+/// A group of clients.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupReport {
+    /// Its name.
+    pub name: String,
+    /// `enforce` or `audit`.
+    pub mode: String,
+    /// `deny` or `forward`.
+    pub unlisted: String,
+}
+
+/// One rule of the effective policy.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PolicyRule {
+    /// The pattern.
+    pub pattern: String,
+    /// `registry`, `service` or `deny`.
+    pub kind: String,
+    /// The entry it belongs to.
+    pub entry: String,
+    /// The groups it is for; `None`: everyone.
+    pub groups: Option<Vec<String>>,
+    /// `enforce`, or `audit` for an entry on trial.
+    pub mode: String,
+    /// Where it was written.
+    pub path: Option<PathBuf>,
+    /// The line in it.
+    pub line: Option<u32>,
+}
+
+/// `GET /v1/log`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogReport {
+    /// Oldest first.
+    pub entries: Vec<LogEntry>,
+}
+
+impl From<&Diagnostic> for FaultReport {
+    fn from(diagnostic: &Diagnostic) -> Self {
+        let excerpt = diagnostic.excerpt.as_ref();
+        Self {
+            path: diagnostic.path.to_path_buf(),
+            line: excerpt.map(|excerpt| excerpt.line),
+            column: excerpt.map(|excerpt| excerpt.column),
+            width: excerpt.map(|excerpt| excerpt.width),
+            text: excerpt.map(|excerpt| excerpt.text.clone()),
+            message: diagnostic.message.clone(),
+            hint: diagnostic.hint.clone(),
+        }
+    }
+}
+
+impl FaultReport {
+    /// Reports of all `diagnostics`.
+    pub fn all<'a>(diagnostics: impl IntoIterator<Item = &'a Diagnostic>) -> Vec<Self> {
+        diagnostics.into_iter().map(Self::from).collect()
+    }
+
+    /// The diagnostic that was reported, to be shown as one; its severity is the caller's to know.
+    pub fn into_diagnostic(self, severity: Severity) -> Diagnostic {
+        let excerpt = match (self.line, self.column, self.width, self.text) {
+            (Some(line), Some(column), Some(width), Some(text)) if line > 0 && column > 0 => {
+                Some(Excerpt { line, column, width, text })
+            }
+            _ => None,
+        };
+        let path: Arc<Path> = self.path.into();
+        Diagnostic { severity, path, excerpt, message: self.message, hint: self.hint }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::Source;
+
+    #[test]
+    fn a_fault_that_crossed_the_socket_is_shown_as_it_was_found() {
+        let source = Source::new("policy.d/a.toml", "version = 1\nhosts = [\"https://ghcr.io\"]\n");
+        let fault = source.fault(21..38, "a URL").hint("write `ghcr.io`");
+        let json = serde_json::to_string(&FaultReport::from(&fault)).unwrap();
+        let received: FaultReport = serde_json::from_str(&json).unwrap();
+        assert_eq!(received.into_diagnostic(Severity::Fault), fault);
+    }
+
+    #[test]
+    fn a_reload_says_its_result_in_one_word() {
+        let report = ReloadReport::Unchanged { generation: 3, warnings: Vec::new() };
+        assert_eq!(serde_json::to_string(&report).unwrap(), r#"{"result":"unchanged","generation":3,"warnings":[]}"#);
+    }
+}

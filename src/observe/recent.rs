@@ -1,0 +1,275 @@
+//! The last questions worth a line, in memory: what `pullgate log` shows, and where it follows.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use hyper::body::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+/// One question and what became of it. Names are in presentation form, every odd byte escaped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogEntry {
+    /// When, in UTC (RFC 3339).
+    pub at: String,
+    /// Who asked.
+    pub client: IpAddr,
+    /// The listener that took it, as configured.
+    pub listener: SocketAddr,
+    /// `udp`, `tcp`, `tls` or `https`.
+    pub transport: String,
+    /// The name asked for.
+    pub name: String,
+    /// The record type asked for.
+    #[serde(rename = "type")]
+    pub record_type: String,
+    /// Allowed, denied, or denied if the policy were enforced.
+    pub verdict: VerdictWord,
+    /// Why, in a few words.
+    pub reason: String,
+    /// The client's group.
+    pub group: Option<String>,
+    /// The registry, service or deny that decided.
+    pub entry: Option<String>,
+    /// The rule that decided.
+    pub rule: Option<RuleReport>,
+    /// The answer's response code, such as `NXDOMAIN`.
+    pub rcode: String,
+}
+
+/// A rule, and where it was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleReport {
+    /// The pattern as the policy has it.
+    pub pattern: String,
+    /// The file; `None` for a rule that no file holds.
+    pub path: Option<PathBuf>,
+    /// The line in it, from 1.
+    pub line: Option<u32>,
+}
+
+/// A verdict in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerdictWord {
+    /// It resolves.
+    Allow,
+    /// It does not.
+    Deny,
+    /// It resolves, and would not if the policy were enforced.
+    Audit,
+}
+
+/// Which entries a reader wants; an empty filter wants all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only of this client.
+    pub client: Option<IpAddr>,
+    /// Only of this name and the names below it, in lower case without a trailing dot.
+    pub name: Option<String>,
+}
+
+/// The last entries, and who follows them.
+#[derive(Debug, Default)]
+pub struct Recent {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    entries: VecDeque<LogEntry>,
+    followers: Vec<Follower>,
+    dropped_followers: u64,
+}
+
+#[derive(Debug)]
+struct Follower {
+    filter: Filter,
+    queue: mpsc::Sender<Bytes>,
+}
+
+/// There are as many followers as there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{MAX_FOLLOWERS} clients follow the log already")]
+pub struct TooManyFollowers;
+
+impl Recent {
+    /// Keeps `entry`, forgets the oldest one beyond the limit, and tells the followers. One that does not keep up is
+    /// dropped.
+    pub fn push(&self, entry: LogEntry) {
+        let mut inner = self.lock();
+        inner.tell(&entry);
+        if inner.entries.len() == CAPACITY {
+            inner.entries.pop_front();
+        }
+        inner.entries.push_back(entry);
+    }
+
+    /// The newest `limit` entries that `filter` wants, oldest first.
+    pub fn last(&self, limit: usize, filter: &Filter) -> Vec<LogEntry> {
+        let inner = self.lock();
+        let newest = inner.entries.iter().rev().filter(|entry| filter.wants(entry)).take(limit);
+        let mut entries: Vec<_> = newest.cloned().collect();
+        entries.reverse();
+        entries
+    }
+
+    /// Entries from now on, each as one server-sent event; ends when the reader is too slow.
+    pub fn follow(&self, filter: Filter) -> Result<mpsc::Receiver<Bytes>, TooManyFollowers> {
+        let mut inner = self.lock();
+        inner.followers.retain(|follower| !follower.queue.is_closed());
+        if inner.followers.len() >= MAX_FOLLOWERS {
+            return Err(TooManyFollowers);
+        }
+        let (queue, events) = mpsc::channel(FOLLOWER_QUEUE);
+        // A first comment sends the answer's head on its way: the follower knows that it misses nothing from here on.
+        let _ = queue.try_send(Bytes::from_static(b": following\n\n"));
+        inner.followers.push(Follower { filter, queue });
+        Ok(events)
+    }
+
+    /// How many followers were dropped because they did not keep up.
+    pub fn dropped_followers(&self) -> u64 {
+        self.lock().dropped_followers
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn tell(&mut self, entry: &LogEntry) {
+        if self.followers.is_empty() {
+            return;
+        }
+        let event = Bytes::from(server_sent_event(entry));
+        self.followers.retain(|follower| {
+            if !follower.filter.wants(entry) {
+                return true;
+            }
+            match follower.queue.try_send(event.clone()) {
+                Ok(()) => true,
+                Err(mpsc::error::TrySendError::Closed(_)) => false,
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    self.dropped_followers += 1;
+                    false
+                }
+            }
+        });
+    }
+}
+
+impl Filter {
+    fn wants(&self, entry: &LogEntry) -> bool {
+        self.client.is_none_or(|client| client == entry.client)
+            && self.name.as_ref().is_none_or(|name| {
+                entry.name.strip_suffix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+            })
+    }
+}
+
+/// One event (WHATWG HTML §9.2): JSON has no line breaks, so one `data` line holds it.
+fn server_sent_event(entry: &LogEntry) -> String {
+    format!("data: {}\n\n", serde_json::to_string(entry).unwrap_or_default())
+}
+
+/// How many entries are kept.
+pub const CAPACITY: usize = 10_000;
+/// How many may follow at a time.
+const MAX_FOLLOWERS: usize = 16;
+/// How many events a follower may be behind.
+const FOLLOWER_QUEUE: usize = 1_000;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A denied question for `name` from 127.0.0.1.
+    pub(crate) fn denied(name: &str) -> LogEntry {
+        LogEntry {
+            at: "2026-11-20T16:00:00Z".into(),
+            client: IpAddr::from([127, 0, 0, 1]),
+            listener: SocketAddr::from(([127, 0, 0, 1], 53)),
+            transport: "udp".into(),
+            name: name.into(),
+            record_type: "A".into(),
+            verdict: VerdictWord::Deny,
+            reason: "unlisted".into(),
+            group: None,
+            entry: None,
+            rule: None,
+            rcode: "NXDOMAIN".into(),
+        }
+    }
+
+    fn names(entries: &[LogEntry]) -> Vec<&str> {
+        entries.iter().map(|entry| entry.name.as_str()).collect()
+    }
+
+    #[test]
+    fn the_oldest_entry_makes_room_for_the_newest() {
+        let recent = Recent::default();
+        for number in 0..=CAPACITY {
+            recent.push(denied(&format!("n{number}.example")));
+        }
+        let entries = recent.last(usize::MAX, &Filter::default());
+        assert_eq!(entries.len(), CAPACITY);
+        assert_eq!(entries[0].name, "n1.example");
+    }
+
+    #[test]
+    fn the_newest_entries_come_oldest_first() {
+        let recent = Recent::default();
+        for name in ["a.example", "b.example", "c.example"] {
+            recent.push(denied(name));
+        }
+        assert_eq!(names(&recent.last(2, &Filter::default())), ["b.example", "c.example"]);
+    }
+
+    #[test]
+    fn a_name_filter_takes_the_name_and_what_is_below_but_no_look_alike() {
+        let recent = Recent::default();
+        for name in ["example.com", "a.example.com", "xexample.com", "com"] {
+            recent.push(denied(name));
+        }
+        let filter = Filter { name: Some("example.com".into()), ..Filter::default() };
+        assert_eq!(names(&recent.last(10, &filter)), ["example.com", "a.example.com"]);
+    }
+
+    #[test]
+    fn a_client_filter_takes_only_that_client() {
+        let recent = Recent::default();
+        recent.push(denied("a.example"));
+        recent.push(LogEntry { client: IpAddr::from([10, 0, 0, 1]), ..denied("b.example") });
+        let filter = Filter { client: Some(IpAddr::from([10, 0, 0, 1])), ..Filter::default() };
+        assert_eq!(names(&recent.last(10, &filter)), ["b.example"]);
+    }
+
+    #[test]
+    fn a_follower_that_does_not_read_is_dropped_and_counted() {
+        let recent = Recent::default();
+        let mut slow = recent.follow(Filter::default()).unwrap();
+        for _ in 0..=FOLLOWER_QUEUE {
+            recent.push(denied("a.example"));
+        }
+        assert_eq!(recent.dropped_followers(), 1);
+        let mut taken = 0;
+        while slow.try_recv().is_ok() {
+            taken += 1;
+        }
+        assert_eq!(taken, FOLLOWER_QUEUE);
+        assert!(slow.is_closed());
+    }
+
+    #[test]
+    fn followers_are_counted_and_a_gone_one_makes_room() {
+        let recent = Recent::default();
+        let mut followers: Vec<_> = (0..MAX_FOLLOWERS).map(|_| recent.follow(Filter::default()).unwrap()).collect();
+        assert!(recent.follow(Filter::default()).is_err());
+        followers.pop();
+        assert!(recent.follow(Filter::default()).is_ok());
+    }
+}

@@ -135,6 +135,8 @@ pub struct PresetHost {
     /// What else to know.
     #[serde(default)]
     pub note: String,
+    /// The preset of the registry that runs it, when that is another than the one it is listed for.
+    pub belongs_to: Option<String>,
     /// The suffix under which strangers can get names too (or, if it is the name itself, share the host).
     pub shared_suffix: Option<String>,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::{Confidence, Kind, Preset, Purpose};
+use super::{Confidence, Kind, Preset, PresetHost, Purpose};
 use crate::policy::pattern::Pattern;
 
 /// Every preset, in order of id.
@@ -33,14 +33,19 @@ pub fn nearest(id: &str) -> Option<&'static str> {
 
 impl Preset {
     /// Names by which a question is known to be for this registry, whoever may use it. Placeholders count as any text
-    /// within a label. Empty for tools and for what the administrator runs: those names are nobody else's business.
+    /// within a label. Hosts of another registry count there. Empty for tools and for what the administrator runs.
     pub fn catalogue_patterns(&self) -> Vec<Pattern> {
         if self.self_hosted || self.kind == Kind::Tool {
             return Vec::new();
         }
-        let known = self.hosts.iter().filter(|host| host.confidence != Confidence::Uncertain);
-        let api = known.filter(|host| host.purposes.contains(&Purpose::Api));
-        api.filter_map(|host| Pattern::parse(&with_globs(&host.name)).ok()).collect()
+        let known = |host: &&PresetHost| host.confidence != Confidence::Uncertain && host.belongs_to.is_none();
+        let api = |host: &&PresetHost| host.purposes.contains(&Purpose::Api);
+        self.hosts
+            .iter()
+            .filter(known)
+            .filter(api)
+            .filter_map(|host| Pattern::parse(&with_globs(&host.name)).ok())
+            .collect()
     }
 
     fn ids(&self) -> impl Iterator<Item = &str> {
@@ -127,7 +132,6 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
-    use super::super::PresetHost;
     use super::*;
 
     #[test]
@@ -196,6 +200,18 @@ mod tests {
     }
 
     #[test]
+    fn a_borrowed_host_is_one_of_the_registry_it_belongs_to() {
+        for preset in catalogue() {
+            for host in preset.hosts.iter().filter(|host| host.belongs_to.is_some()) {
+                let lender = find(host.belongs_to.as_deref().unwrap()).unwrap();
+                let name: crate::name::DomainName = host.name.parse().unwrap();
+                let mut theirs = lender.hosts.iter().map(|own| Pattern::parse(&with_globs(&own.name)).unwrap());
+                assert!(theirs.any(|own| own.matches(name.as_name())), "{}: {}", preset.id, host.name);
+            }
+        }
+    }
+
+    #[test]
     fn dates_are_dates() {
         let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
         for preset in catalogue() {
@@ -239,6 +255,7 @@ mod tests {
         assert!(known("ecr-private", "123456789012.dkr.ecr.eu-west-1.amazonaws.com"));
         assert!(known("google-artifact-registry", "europe-docker.pkg.dev"));
         assert!(known("acr", "anybody.azurecr.io"));
+        assert!(!known("lscr", "ghcr.io") && known("ghcr", "ghcr.io"), "it counts where it belongs");
         assert!(!known("docker-hub", "auth.docker.io"), "a token host may be somebody else's too");
         assert!(!known("docker-hub", "docker.io"), "uncertain");
         assert!(find("nexus").unwrap().catalogue_patterns().is_empty(), "the administrator's own");

@@ -14,6 +14,7 @@
 //! `policy` does not know that DNS exists; `upstream` does not know that a policy exists. A test (`tests/layers.rs`)
 //! holds the table of who may import whom.
 
+pub mod address;
 pub mod diagnostic;
 pub mod name;
 pub mod record_type;

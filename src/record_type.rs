@@ -15,6 +15,23 @@ pub fn number(name: &str) -> Option<u16> {
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
+/// The number of a type that names can have, or what is wrong and what would do.
+///
+/// # Errors
+/// Unknown names, and types that stand for questions or for a message's own records, such as `ANY` or `OPT`.
+pub fn parse(name: &str) -> Result<u16, (String, String)> {
+    match number(name) {
+        Some(number) if !is_meta(number) => Ok(number),
+        Some(_) => {
+            Err((format!("no name has records of type {name}"), "write types of data, such as `A` or `TXT`".into()))
+        }
+        None => Err((
+            format!("unknown record type `{name}`"),
+            "write a name such as `AAAA`, or a number as `TYPE65`".into(),
+        )),
+    }
+}
+
 /// The name of a type; `TYPE123` when it has none.
 pub fn name(number: u16) -> Cow<'static, str> {
     match TYPES.binary_search_by_key(&number, |&(known, _)| known) {
@@ -135,6 +152,12 @@ mod tests {
         for wrong in ["", "TYPE", "TYPE65536", "TYPE+1", "AAAAA", "28"] {
             assert_eq!(number(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_policy_takes_types_of_data_only() {
+        assert_eq!(parse("txt"), Ok(16));
+        assert!(parse("ANY").is_err() && parse("AXFR").is_err() && parse("AAAAA").is_err());
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //!
 //! [`crate::policy::compile`] turns documents into a snapshot; this module knows neither presets' contents nor clients.
 
+mod read;
+
 use std::net::{IpAddr, SocketAddr};
-use std::ops::Range;
 use std::time::SystemTime;
 
 use ipnet::IpNet;
@@ -11,14 +12,8 @@ use ipnet::IpNet;
 use crate::diagnostic::Source;
 use crate::policy::pattern::Pattern;
 
-/// A value and the bytes of the file it was read from.
-#[derive(Clone, Debug)]
-pub struct Written<T> {
-    /// The value.
-    pub value: T,
-    /// Its bytes in the document's source.
-    pub span: Range<usize>,
-}
+pub use crate::tree::Written;
+pub use read::read_directory;
 
 /// One policy file.
 #[derive(Clone, Debug)]
@@ -34,7 +29,7 @@ pub struct Document {
 }
 
 /// A `[[registry]]` or `[[service]]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntrySpec {
     /// Which of the two, with what only one of them has.
     pub kind: EntryKindSpec,
@@ -57,7 +52,7 @@ pub struct EntrySpec {
 }
 
 /// What only a registry, or only a service, has.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryKindSpec {
     /// `[[registry]]`.
     Registry {
@@ -78,7 +73,7 @@ pub enum EntryKindSpec {
 }
 
 /// `preset`, `include` and `values` of a registry.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresetUse {
     /// The preset's id.
     pub id: Written<String>,
@@ -89,7 +84,7 @@ pub struct PresetUse {
 }
 
 /// A `[[deny]]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DenySpec {
     /// `hosts`.
     pub patterns: Vec<Written<Pattern>>,
@@ -100,7 +95,7 @@ pub struct DenySpec {
 }
 
 /// A `[[group]]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupSpec {
     /// `name`.
     pub name: Written<String>,

@@ -4,3 +4,4 @@ pub mod document;
 pub mod judge;
 pub mod pattern;
 pub mod preset;
+pub mod shared_suffix;

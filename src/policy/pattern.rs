@@ -16,6 +16,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
+use super::shared_suffix;
 use crate::name::{DomainName, MAX_LABEL, NameRef};
 
 /// A host name, or a set of them. Valid by construction; equal patterns are written alike.
@@ -115,7 +116,8 @@ impl Pattern {
                 "a `*` needs a domain after it: write `*.example.com`",
             ));
         }
-        Ok(Self { reach, labels: labels.into() })
+        let pattern = Self { reach, labels: labels.into() };
+        shared_suffix::refusal(&pattern).map_or(Ok(pattern), Err)
     }
 
     /// What it matches beside its own labels.
@@ -125,7 +127,12 @@ impl Pattern {
 
     /// Its labels, leftmost first, without the `*.` or `.` of its reach.
     pub fn labels(&self) -> impl DoubleEndedIterator<Item = LabelPattern<'_>> {
-        self.labels.split('.').map(LabelPattern::of)
+        self.text_labels().map(LabelPattern::of)
+    }
+
+    /// The same as text.
+    pub(super) fn text_labels(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.labels.split('.')
     }
 
     /// Whether it matches `name`: label by label, the plain way. The matcher of a snapshot is tested against this.
@@ -156,7 +163,8 @@ impl Pattern {
 }
 
 impl<'a> LabelPattern<'a> {
-    fn of(text: &'a str) -> Self {
+    /// A label of pattern text.
+    pub(super) fn of(text: &'a str) -> Self {
         if text.contains('*') { Self::Glob(text.as_bytes()) } else { Self::Literal(text.as_bytes()) }
     }
 

@@ -1,7 +1,11 @@
 //! The policy: from files to a snapshot, and from a question to a verdict. Knows nothing of DNS messages or sockets.
 
+mod ancestors;
+pub mod compile;
 pub mod document;
 pub mod judge;
+pub mod matcher;
 pub mod pattern;
 pub mod preset;
 pub mod shared_suffix;
+pub mod snapshot;

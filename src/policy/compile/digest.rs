@@ -1,0 +1,201 @@
+//! The SHA-256 of an effective policy, in a canonical order.
+//!
+//! Two policies that decide alike hash alike: comments, files and their names, the order of entries and hosts, and
+//! entries that have expired do not count. The order of entries does where it decides which of two rules wins.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::name::DomainName;
+use crate::policy::document::RecordTypes;
+use crate::policy::matcher::{Rule, wire_length};
+use crate::policy::pattern::Reach;
+use crate::policy::snapshot::{Digest, Entry, EntryKind, Group, Snapshot};
+
+/// Hashes what decides verdicts and what they carry.
+pub(super) fn digest(snapshot: &Snapshot) -> Digest {
+    let mut hash = Fields(Sha256::new());
+    hash.text(VERSION);
+    hash_groups(&mut hash, snapshot);
+    let mut statics: Vec<&[u8]> = snapshot.statics.names.iter().map(DomainName::as_wire).collect();
+    statics.sort_unstable();
+    hash.list(statics);
+    let entries = entry_hashes(snapshot);
+    let mut sorted: Vec<&[u8]> = entries.iter().map(<[u8; 32]>::as_slice).collect();
+    sorted.sort_unstable();
+    hash.list(sorted);
+    hash_contests(&mut hash, snapshot, &entries);
+    Digest(hash.0.finalize().into())
+}
+
+fn hash_groups(hash: &mut Fields, snapshot: &Snapshot) {
+    let groups = &snapshot.groups;
+    hash.text(&format!("{:?}", groups.mode));
+    hash.text(groups.fallback.map_or("", |index| &groups.list[index as usize].name));
+    let mut list: Vec<&Group> = groups.list.iter().collect();
+    list.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    hash.number(list.len());
+    for group in list {
+        hash.text(&group.name);
+        hash.text(&format!("{:?} {:?}", group.mode, group.unlisted));
+        let clients: BTreeSet<String> = group.clients.iter().map(|range| range.trunc().to_string()).collect();
+        let listen: BTreeSet<String> = group.listen.iter().map(ToString::to_string).collect();
+        hash.list(clients.iter().map(String::as_bytes).collect());
+        hash.list(listen.iter().map(String::as_bytes).collect());
+    }
+}
+
+/// The hash of each entry with its rules and its clients.
+fn entry_hashes(snapshot: &Snapshot) -> Vec<[u8; 32]> {
+    let mut rules: Vec<Rule<'_>> = snapshot.matcher.rules().collect();
+    rules.sort_unstable_by(|a, b| sort_key(*a).cmp(&sort_key(*b)));
+    rules.dedup_by(|a, b| sort_key(*a) == sort_key(*b));
+    let mut rules = rules.into_iter().peekable();
+    let hash = |(number, entry): (u32, &Entry)| {
+        let mut hash = Fields(Sha256::new());
+        hash_attributes(&mut hash, snapshot, entry);
+        while let Some(rule) = rules.next_if(|rule| rule.entry() == number) {
+            hash.number(rule.reach() as usize);
+            hash.bytes(rule.wire());
+        }
+        hash.0.finalize().into()
+    };
+    (0..).zip(&snapshot.entries).map(hash).collect()
+}
+
+fn sort_key(rule: Rule<'_>) -> (u32, Reach, &[u8]) {
+    (rule.entry(), rule.reach(), rule.wire())
+}
+
+fn hash_attributes(hash: &mut Fields, snapshot: &Snapshot, entry: &Entry) {
+    let Entry {
+        kind,
+        name,
+        preset,
+        mode,
+        cname,
+        private_addresses,
+        servers,
+        types,
+        reason,
+        expires,
+        owner,
+        ticket,
+        grant: _,
+    } = entry;
+    hash.text(&format!("{kind:?} {mode:?} {cname:?} {private_addresses:?} {servers:?} {expires:?}"));
+    hash.text(name);
+    for text in [preset.as_deref(), reason.as_deref(), owner.as_deref(), ticket.as_deref()] {
+        hash.text(text.unwrap_or_default());
+    }
+    hash.text(&match types {
+        None => "default".to_owned(),
+        Some(RecordTypes::Any) => "any".to_owned(),
+        Some(RecordTypes::Only(types)) => format!("{types:?}"),
+    });
+    let mut clients: Vec<&[u8]> = (0..)
+        .zip(&snapshot.groups.list)
+        .filter(|(index, _)| snapshot.grants(entry, Some(*index)))
+        .map(|(_, group)| group.name.as_bytes())
+        .collect();
+    clients.sort_unstable();
+    hash.list(clients);
+    hash.text(if snapshot.grants(entry, None) { "everyone" } else { "" });
+}
+
+/// The order of entries whose rules may tie: two exact rules with one name, or two wildcards one of which ends within the
+/// other. Wildcards with unequal ends tie only through a glob, so rarely that all wildcards under a glob's top-level
+/// domain count as one contest.
+fn hash_contests(hash: &mut Fields, snapshot: &Snapshot, entries: &[[u8; 32]]) {
+    for (contest, rivals) in contests(snapshot) {
+        if rivals.len() > 1 {
+            hash.text(&format!("{:?} {:?}", contest.kind, contest.ground));
+            hash.bytes(contest.end);
+            // Entries are numbered in file order.
+            hash.list(rivals.iter().map(|&entry| entries[entry as usize].as_slice()).collect());
+        }
+    }
+}
+
+/// Which rules may tie: those that allow with each other, those that deny with each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Contest<'s> {
+    kind: ContestKind,
+    ground: Ground,
+    end: &'s [u8],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum ContestKind {
+    Allow,
+    Deny,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Ground {
+    Name,
+    Tail,
+    TopLevelDomain,
+}
+
+fn contests(snapshot: &Snapshot) -> BTreeMap<Contest<'_>, BTreeSet<u32>> {
+    let with_globs: HashSet<&[u8]> = snapshot.matcher.rules().filter(|rule| rule.is_glob()).map(top_level).collect();
+    let mut contests: BTreeMap<Contest<'_>, BTreeSet<u32>> = BTreeMap::new();
+    for (rule, is_alone) in snapshot.matcher.chained() {
+        let key = &rule.key()[..wire_length(rule.key())];
+        let (ground, end) = match top_level(rule) {
+            _ if rule.is_exact() => (Ground::Name, key),
+            top if with_globs.contains(top) => (Ground::TopLevelDomain, top),
+            _ => (Ground::Tail, key),
+        };
+        if is_alone && ground != Ground::TopLevelDomain {
+            continue;
+        }
+        let is_deny = snapshot.entry_of(rule).kind == EntryKind::Deny;
+        let kind = if is_deny { ContestKind::Deny } else { ContestKind::Allow };
+        contests.entry(Contest { kind, ground, end }).or_default().insert(rule.entry());
+    }
+    contests
+}
+
+/// The last label of a rule, which is always literal, and the root label.
+fn top_level(rule: Rule<'_>) -> &[u8] {
+    let mut wire = rule.wire();
+    while let Some((&length, rest)) = wire.split_first() {
+        let after = &rest[usize::from(length)..];
+        if after.len() <= 1 {
+            break;
+        }
+        wire = after;
+    }
+    wire
+}
+
+/// Feeds a hash with fields that cannot run into each other.
+struct Fields(Sha256);
+
+impl Fields {
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len());
+        self.0.update(bytes);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    fn number(&mut self, number: usize) {
+        self.0.update((number as u64).to_le_bytes());
+    }
+
+    fn list(&mut self, items: Vec<&[u8]>) {
+        self.number(items.len());
+        for item in items {
+            self.bytes(item);
+        }
+    }
+}
+
+/// Changes whenever what is hashed does.
+const VERSION: &str = "pullgate policy 1";

@@ -1,0 +1,281 @@
+//! Entries as they will be in force: presets expanded, names unique, warnings given; groups come later.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::SystemTime;
+
+use crate::diagnostic::{Diagnostic, Place, Source};
+use crate::policy::document::{CnamePolicy, DenySpec, Document, EntryKindSpec, EntrySpec, Mode, PresetUse, Written};
+use crate::policy::pattern::{LabelPattern, Pattern};
+use crate::policy::preset::{self, Preset, Subject, WarningKind};
+use crate::policy::snapshot::{Entry, EntryKind, Statics};
+
+/// An entry on its way into a snapshot.
+pub(super) struct Draft<'d> {
+    pub(super) source: &'d Source,
+    spec: Spec<'d>,
+    /// The preset, where its id is written, and its hosts.
+    preset: Option<(&'static Preset, Range<usize>, Vec<Pattern>)>,
+}
+
+#[derive(Clone, Copy)]
+enum Spec<'d> {
+    Entry(&'d EntrySpec),
+    Deny(&'d DenySpec),
+}
+
+/// Reads the entries of all documents, in file order.
+pub(super) fn draft<'d>(documents: &'d [Document], complaints: &mut Vec<Diagnostic>) -> Vec<Draft<'d>> {
+    let mut drafts = Vec::new();
+    for document in documents {
+        let source = &document.source;
+        for spec in &document.entries {
+            let preset = expand_preset(source, spec, complaints);
+            drafts.push(Draft { source, spec: Spec::Entry(spec), preset });
+        }
+        let denies = document.denies.iter();
+        drafts.extend(denies.map(|spec| Draft { source, spec: Spec::Deny(spec), preset: None }));
+    }
+    refuse_equal_names(&drafts, complaints);
+    drafts
+}
+
+/// A `[[deny]]` that covers a name the resolver answers itself would never have an effect.
+pub(super) fn check_statics(drafts: &[Draft<'_>], statics: &Statics, complaints: &mut Vec<Diagnostic>) {
+    for draft in drafts.iter().filter(|draft| draft.kind() == EntryKind::Deny) {
+        for written in draft.written_patterns() {
+            if let Some(name) = statics.names.iter().filter(|name| covers(&written.value, name)).min() {
+                let message = format!("`{}` covers `{name}`, which the resolver answers itself", written.value);
+                let hint = "take the name out of `[static]`, or deny less: built-in names are always answered";
+                complaints.push(draft.source.fault(written.span.clone(), message).hint(hint));
+            }
+        }
+    }
+}
+
+/// Expired entries are left out; says so, though never as a fault: then the policy before, with the entry still in it,
+/// would stay in force.
+pub(super) fn warn_of_expired(drafts: &[Draft<'_>], now: SystemTime) -> Vec<Diagnostic> {
+    let expired = drafts.iter().filter(|draft| draft.is_expired(now));
+    let warning = |draft: &Draft<'_>| {
+        let Spec::Entry(EntrySpec { name, expires: Some(expires), .. }) = draft.spec else { return None };
+        let message = format!("`{}` has expired and is left out", name.value);
+        Some(draft.source.warning(expires.span.clone(), message).hint("remove the entry, or give it a later date"))
+    };
+    expired.filter_map(warning).collect()
+}
+
+impl<'d> Draft<'d> {
+    pub(super) fn kind(&self) -> EntryKind {
+        match self.spec {
+            Spec::Entry(EntrySpec { kind: EntryKindSpec::Registry { .. }, .. }) => EntryKind::Registry,
+            Spec::Entry(EntrySpec { kind: EntryKindSpec::Service { .. }, .. }) => EntryKind::Service,
+            Spec::Deny(_) => EntryKind::Deny,
+        }
+    }
+
+    /// The name of a registry or service.
+    pub(super) fn name(&self) -> Option<&'d Written<String>> {
+        match self.spec {
+            Spec::Entry(spec) => Some(&spec.name),
+            Spec::Deny(_) => None,
+        }
+    }
+
+    /// `groups`, as written.
+    pub(super) fn groups(&self) -> &'d [Written<String>] {
+        match self.spec {
+            Spec::Entry(spec) => &spec.groups,
+            Spec::Deny(spec) => &spec.groups,
+        }
+    }
+
+    pub(super) fn expires(&self) -> Option<SystemTime> {
+        match self.spec {
+            Spec::Entry(spec) => spec.expires.as_ref().map(|expires| expires.value),
+            Spec::Deny(_) => None,
+        }
+    }
+
+    pub(super) fn is_expired(&self, now: SystemTime) -> bool {
+        self.expires().is_some_and(|moment| moment <= now)
+    }
+
+    fn written_patterns(&self) -> &'d [Written<Pattern>] {
+        match self.spec {
+            Spec::Entry(spec) => &spec.patterns,
+            Spec::Deny(spec) => &spec.patterns,
+        }
+    }
+
+    /// Its patterns with their offsets: the preset's where it is named, then those written out.
+    pub(super) fn rules(&self) -> impl Iterator<Item = (&Pattern, usize)> {
+        let preset = self.preset.as_ref();
+        let from_preset =
+            preset.into_iter().flat_map(|(_, span, patterns)| patterns.iter().map(|pattern| (pattern, span.start)));
+        from_preset.chain(self.written_patterns().iter().map(|written| (&written.value, written.span.start)))
+    }
+
+    /// The entry, for the clients of `grant`.
+    pub(super) fn entry(&self, grant: u32) -> Entry {
+        match self.spec {
+            Spec::Entry(spec) => self.allowing_entry(spec, grant),
+            Spec::Deny(spec) => Entry { reason: spec.reason.clone(), ..blank(EntryKind::Deny, grant) },
+        }
+    }
+
+    fn allowing_entry(&self, spec: &EntrySpec, grant: u32) -> Entry {
+        let preset = self.preset.as_ref().map(|(preset, ..)| *preset);
+        let shared = Entry {
+            name: spec.name.value.clone(),
+            preset: preset.map(|preset| preset.id.as_str()),
+            expires: self.expires(),
+            owner: spec.owner.clone(),
+            ticket: spec.ticket.clone(),
+            ..blank(self.kind(), grant)
+        };
+        match &spec.kind {
+            EntryKindSpec::Registry { preset: _, mode, cname } => {
+                let self_hosted = preset.filter(|preset| preset.self_hosted).map(|_| true);
+                let private_addresses = spec.private_addresses.or(self_hosted);
+                Entry { mode: mode.unwrap_or_default(), cname: *cname, private_addresses, ..shared }
+            }
+            EntryKindSpec::Service { servers, types } => {
+                let addresses = servers.iter().map(|server| SocketAddr::new(server.value.ip, server.value.port));
+                let servers: Box<[SocketAddr]> = addresses.collect();
+                let own_servers = (!servers.is_empty()).then_some(true);
+                let private_addresses = spec.private_addresses.or(own_servers);
+                Entry { servers, types: types.clone(), private_addresses, ..shared }
+            }
+        }
+    }
+}
+
+fn blank(kind: EntryKind, grant: u32) -> Entry {
+    Entry {
+        kind,
+        name: String::new(),
+        preset: None,
+        mode: Mode::default(),
+        cname: CnamePolicy::default(),
+        private_addresses: None,
+        servers: Box::default(),
+        types: None,
+        reason: None,
+        expires: None,
+        owner: None,
+        ticket: None,
+        grant,
+    }
+}
+
+fn refuse_equal_names(drafts: &[Draft<'_>], complaints: &mut Vec<Diagnostic>) {
+    let mut first: HashMap<&str, Place> = HashMap::new();
+    for draft in drafts {
+        let Some(name) = draft.name().filter(|name| !name.value.is_empty()) else { continue };
+        match first.get(name.value.as_str()) {
+            None => {
+                first.insert(&name.value, draft.source.place(name.span.start));
+            }
+            Some(place) => {
+                let message = format!("a second entry named `{}`", name.value);
+                let hint = format!("the first is at {place}; put the hosts there, or give one another name");
+                complaints.push(draft.source.fault(name.span.clone(), message).hint(hint));
+            }
+        }
+    }
+}
+
+type Expanded = (&'static Preset, Range<usize>, Vec<Pattern>);
+
+fn expand_preset(source: &Source, spec: &EntrySpec, complaints: &mut Vec<Diagnostic>) -> Option<Expanded> {
+    let EntryKindSpec::Registry { preset: Some(used), .. } = &spec.kind else { return None };
+    let id = &used.id;
+    let Some(preset) = preset::find(&id.value) else {
+        let message = format!("unknown preset `{}`", id.value);
+        let hint = match preset::nearest(&id.value) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "`pullgate preset list` shows all; other registries are written with `name` and `hosts`".to_owned(),
+        };
+        complaints.push(source.fault(id.span.clone(), message).hint(hint));
+        return None;
+    };
+    let include: Vec<&str> = used.include.iter().map(|word| word.value.as_str()).collect();
+    let values: BTreeMap<&str, Vec<&str>> =
+        used.values.iter().map(|(key, values)| (key.value.as_str(), text_of(values))).collect();
+    match preset.expand(&include, &values) {
+        Ok(expansion) => {
+            // Whoever uses a preset takes its shared suffixes as its maintainers judged them.
+            let notable = expansion.warnings.iter().filter(|warning| warning.kind != WarningKind::SharedSuffix);
+            complaints.extend(notable.map(|warning| {
+                source.warning(span_of(used, &warning.subject), &*warning.message).hint(&*warning.hint)
+            }));
+            let patterns = expansion.hosts.into_iter().map(|(pattern, _)| pattern).collect();
+            Some((preset, id.span.clone(), patterns))
+        }
+        Err(faults) => {
+            complaints.extend(
+                faults
+                    .into_iter()
+                    .map(|fault| source.fault(span_of(used, &fault.subject), fault.message).hint(fault.hint)),
+            );
+            None
+        }
+    }
+}
+
+fn text_of(values: &[Written<String>]) -> Vec<&str> {
+    values.iter().map(|value| value.value.as_str()).collect()
+}
+
+/// Where the subject of a preset's complaint is written.
+fn span_of(used: &PresetUse, subject: &Subject) -> Range<usize> {
+    let key = |key: &str| used.values.iter().find(|(written, _)| written.value == key);
+    let found = match subject {
+        Subject::Preset => None,
+        Subject::Include(index) => used.include.get(*index).map(|word| &word.span),
+        Subject::Key(name) => key(name).map(|(written, _)| &written.span),
+        Subject::Value(name, index) => key(name).and_then(|(_, values)| values.get(*index)).map(|value| &value.span),
+    };
+    found.unwrap_or(&used.id.span).clone()
+}
+
+/// Whether a pattern matches a static name; the last labels are compared first, since hardly any are alike.
+fn covers(pattern: &Pattern, name: &crate::name::DomainName) -> bool {
+    let last = pattern.labels().next_back();
+    name.as_name().labels().last().is_some_and(|label| last == Some(LabelPattern::Literal(label)))
+        && pattern.matches(name.as_name())
+}
+
+/// Turns ascending offsets into lines and columns in one pass over the file: a file may be a single line with a million
+/// hosts.
+pub(super) struct Cursor<'s> {
+    pub(super) source: &'s Source,
+    offset: usize,
+    line: u32,
+    column: u32,
+}
+
+impl<'s> Cursor<'s> {
+    pub(super) fn new(source: &'s Source) -> Self {
+        Self { source, offset: 0, line: 1, column: 1 }
+    }
+
+    /// Line and column of an offset, both from 1.
+    pub(super) fn advance(&mut self, offset: usize) -> (u32, u32) {
+        let Some(passed) = self.source.text().get(self.offset..offset) else {
+            let Place { path: _, line, column } = self.source.place(offset);
+            (self.offset, self.line, self.column) = (offset, line, column);
+            return (line, column);
+        };
+        for character in passed.chars() {
+            match character {
+                '\n' => (self.line, self.column) = (self.line + 1, 1),
+                _ => self.column += 1,
+            }
+        }
+        self.offset = offset;
+        (self.line, self.column)
+    }
+}

@@ -1,0 +1,404 @@
+//! One compiled, immutable policy, and what a verdict borrows from it: entries, groups, rules and their places.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+use std::time::SystemTime;
+
+use ipnet::IpNet;
+use prefix_trie::joint::map::JointPrefixMap;
+
+use crate::diagnostic::Place;
+use crate::name::{DomainName, NameRef};
+use crate::policy::ancestors::Ancestors;
+use crate::policy::document::{CnamePolicy, Mode, RecordTypes, Unlisted};
+use crate::policy::matcher::{Builder, Matcher, Rule, Tag};
+use crate::policy::preset::{Preset, catalogue};
+
+/// A compiled policy. Deciding with it does no I/O, takes no lock and allocates nothing.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub(super) matcher: Matcher,
+    pub(super) ancestors: Ancestors,
+    pub(super) entries: Box<[Entry]>,
+    pub(super) grants: Box<[Grant]>,
+    pub(super) groups: Groups,
+    pub(super) statics: Statics,
+    pub(super) catalogue: &'static Catalogue,
+    pub(super) paths: Box<[Arc<Path>]>,
+    pub(super) expiries: Expiries,
+    pub(super) digest: Digest,
+    /// Whether this stands for a policy that could not be had.
+    pub(super) is_deny_all: bool,
+}
+
+/// The SHA-256 of an effective policy: equal for policies that decide alike.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest(pub(super) [u8; 32]);
+
+/// A `[[registry]]`, `[[service]]` or `[[deny]]` in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Which of the three.
+    pub kind: EntryKind,
+    /// Its name; empty for a `[[deny]]`.
+    pub name: String,
+    /// The preset its hosts come from.
+    pub preset: Option<&'static str>,
+    /// `audit`: its names resolve and count as would-deny.
+    pub mode: Mode,
+    /// Whether the targets of a chain are judged.
+    pub cname: CnamePolicy,
+    /// Whether its answers may hold private addresses; `None`: only those of a route.
+    pub private_addresses: Option<bool>,
+    /// Where its names are resolved; empty: the upstream.
+    pub servers: Box<[SocketAddr]>,
+    /// Record types its names answer; `None`: the server's.
+    pub types: Option<RecordTypes>,
+    /// Why a `[[deny]]` denies.
+    pub reason: Option<String>,
+    /// When it ends.
+    pub expires: Option<SystemTime>,
+    /// Who answers for it.
+    pub owner: Option<String>,
+    /// Where it was decided.
+    pub ticket: Option<String>,
+    /// Index into [`Snapshot::grants`]: who may use it, or whom a `[[deny]]` denies.
+    pub(super) grant: u32,
+}
+
+/// What kind of table an entry was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EntryKind {
+    /// `[[registry]]`.
+    Registry,
+    /// `[[service]]`.
+    Service,
+    /// `[[deny]]`.
+    Deny,
+}
+
+/// The clients an entry is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Grant {
+    /// Everyone, also without a group.
+    Everyone,
+    /// The groups whose bits are set.
+    Groups(Box<[u64]>),
+}
+
+/// The groups, and how a client finds its own.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    pub(super) list: Box<[Group]>,
+    pub(super) by_listener: HashMap<SocketAddr, u32>,
+    pub(super) by_range: JointPrefixMap<IpNet, u32>,
+    /// The group of clients that no listener and no range claims.
+    pub(super) fallback: Option<u32>,
+    /// The mode where no group says otherwise.
+    pub(super) mode: Mode,
+}
+
+/// A `[[group]]` in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Group {
+    pub(super) name: String,
+    pub(super) mode: Mode,
+    pub(super) unlisted: Unlisted,
+    pub(super) clients: Box<[IpNet]>,
+    pub(super) listen: Box<[SocketAddr]>,
+}
+
+/// Names that are answered from here: `[static]` and the built-in ones.
+#[derive(Debug, Default)]
+pub(super) struct Statics {
+    pub(super) names: HashSet<DomainName>,
+    pub(super) ancestors: HashSet<DomainName>,
+}
+
+/// The hosts of all known registries, to tell one that is merely not allowed from a name nobody knows.
+#[derive(Debug, Default)]
+pub(super) struct Catalogue {
+    pub(super) matcher: Matcher,
+    pub(super) presets: Vec<&'static Preset>,
+}
+
+/// When the policy's entries end, and which had ended when it was compiled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Expiries {
+    /// All of them, sorted.
+    pub(super) moments: Vec<SystemTime>,
+    /// How many had passed.
+    pub(super) passed: usize,
+}
+
+/// A rule of a snapshot, with what it belongs to.
+#[derive(Clone, Copy)]
+pub struct RuleRef<'s> {
+    pub(super) snapshot: &'s Snapshot,
+    pub(super) rule: Rule<'s>,
+}
+
+/// A group of a snapshot.
+#[derive(Clone, Copy)]
+pub struct GroupRef<'s> {
+    pub(super) snapshot: &'s Snapshot,
+    pub(super) index: u32,
+}
+
+impl Snapshot {
+    /// What the effective policy hashes to.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// All rules, in file order; those of expired entries are left out.
+    pub fn rules(&self) -> impl Iterator<Item = RuleRef<'_>> {
+        self.matcher.rules().map(|rule| RuleRef { snapshot: self, rule })
+    }
+
+    /// How many rules there are.
+    pub fn rule_count(&self) -> usize {
+        self.matcher.len()
+    }
+
+    /// All entries in force, in file order.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// All groups, in file order.
+    pub fn groups(&self) -> impl Iterator<Item = GroupRef<'_>> {
+        (0..).zip(&self.groups.list).map(|(index, _)| GroupRef { snapshot: self, index })
+    }
+
+    /// The group of this name.
+    pub fn find_group(&self, name: &str) -> Option<GroupRef<'_>> {
+        self.groups().find(|group| group.name() == name)
+    }
+
+    /// The mode for clients without a group.
+    pub fn mode(&self) -> Mode {
+        self.groups.mode
+    }
+
+    /// Whether this stands for a policy that could not be had and denies everything.
+    pub fn is_deny_all(&self) -> bool {
+        self.is_deny_all
+    }
+
+    /// The moment the next entry ends.
+    pub fn next_expiry(&self) -> Option<SystemTime> {
+        self.expiries.moments.get(self.expiries.passed).copied()
+    }
+
+    /// Whether compiling the same documents at `now` would leave out the same entries.
+    pub fn is_current(&self, now: SystemTime) -> bool {
+        self.expiries.passed == Expiries::count_passed(&self.expiries.moments, now)
+    }
+
+    /// The bytes that rules and their indexes take.
+    pub fn memory(&self) -> usize {
+        self.matcher.memory() + self.ancestors.memory()
+    }
+
+    pub(super) fn entry_of(&self, rule: Rule<'_>) -> &Entry {
+        &self.entries[rule.entry() as usize]
+    }
+
+    pub(super) fn grants(&self, entry: &Entry, group: Option<u32>) -> bool {
+        self.grants[entry.grant as usize].includes(group)
+    }
+}
+
+impl Grant {
+    pub(super) fn includes(&self, group: Option<u32>) -> bool {
+        match (self, group) {
+            (Self::Everyone, _) => true,
+            (Self::Groups(_), None) => false,
+            (Self::Groups(bits), Some(group)) => {
+                bits.get(group as usize / 64).is_some_and(|bits| bits & (1 << (group % 64)) != 0)
+            }
+        }
+    }
+}
+
+impl Expiries {
+    pub(super) fn new(mut moments: Vec<SystemTime>, now: SystemTime) -> Self {
+        moments.sort_unstable();
+        Self { passed: Self::count_passed(&moments, now), moments }
+    }
+
+    fn count_passed(moments: &[SystemTime], now: SystemTime) -> usize {
+        moments.partition_point(|&moment| moment <= now)
+    }
+}
+
+impl Statics {
+    pub(super) fn new(names: impl IntoIterator<Item = DomainName>) -> Self {
+        let names: HashSet<DomainName> = names.into_iter().chain(built_in()).collect();
+        let above = names.iter().flat_map(|name| name.as_name().ancestors().skip(1));
+        let ancestors = above.map(NameRef::to_owned).collect();
+        Self { names, ancestors }
+    }
+
+    /// Whether a name below `name` is answered from here.
+    pub(super) fn has_below(&self, name: NameRef<'_>) -> bool {
+        self.ancestors.contains(name.as_wire())
+    }
+
+    /// Whether `name` is answered from here; everything below `localhost` is (RFC 6761 §6.3).
+    pub(super) fn contains(&self, name: NameRef<'_>) -> bool {
+        self.names.contains(name.as_wire()) || name.labels().last() == Some(LOCALHOST.as_bytes())
+    }
+}
+
+impl Catalogue {
+    /// The catalogue of the presets in this program, indexed once.
+    pub(super) fn shipped() -> &'static Self {
+        static SHIPPED: LazyLock<Catalogue> = LazyLock::new(|| Catalogue::of(catalogue()));
+        &SHIPPED
+    }
+
+    fn of(presets: &'static [Preset]) -> Self {
+        let mut builder = Builder::default();
+        for (entry, preset) in (0..).zip(presets) {
+            for pattern in preset.catalogue_patterns() {
+                let tag = Tag { entry, path: 0, line: 0, column: 0 };
+                builder.add(&pattern, tag).expect("the shipped presets take a few kilobytes");
+            }
+        }
+        Self { matcher: builder.finish(), presets: presets.iter().collect() }
+    }
+}
+
+/// The names that are always answered from here.
+fn built_in() -> impl Iterator<Item = DomainName> {
+    [LOCALHOST, PROBE_NAME].into_iter().map(|name| name.parse().expect("built-in names are valid"))
+}
+
+impl<'s> RuleRef<'s> {
+    /// Its pattern, to be shown.
+    pub fn pattern(self) -> impl fmt::Display + use<'s> {
+        self.rule
+    }
+
+    /// The entry it belongs to.
+    pub fn entry(self) -> &'s Entry {
+        self.snapshot.entry_of(self.rule)
+    }
+
+    /// Where it is written; for a preset's host the place where the preset is named.
+    pub fn place(self) -> Option<Place> {
+        let tag = self.rule.tag();
+        let path = self.snapshot.paths.get(usize::from(tag.path))?;
+        Some(Place { path: Arc::clone(path), line: tag.line, column: u32::from(tag.column) })
+    }
+}
+
+impl PartialEq for RuleRef<'_> {
+    /// Whether both are the same rule of the same snapshot.
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.snapshot, other.snapshot) && self.rule.offset() == other.rule.offset()
+    }
+}
+
+impl Eq for RuleRef<'_> {}
+
+impl fmt::Debug for RuleRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RuleRef({}, {:?} {:?})", self.rule, self.entry().kind, self.entry().name)
+    }
+}
+
+impl<'s> GroupRef<'s> {
+    /// Its name.
+    pub fn name(self) -> &'s str {
+        &self.group().name
+    }
+
+    /// What a denial means in it.
+    pub fn mode(self) -> Mode {
+        self.group().mode
+    }
+
+    /// What happens to names that nothing lists.
+    pub fn unlisted(self) -> Unlisted {
+        self.group().unlisted
+    }
+
+    /// Its client ranges, as written.
+    pub fn clients(self) -> &'s [IpNet] {
+        &self.group().clients
+    }
+
+    /// Its listeners, as written.
+    pub fn listen(self) -> &'s [SocketAddr] {
+        &self.group().listen
+    }
+
+    /// The registries and services it may use.
+    pub fn entries(self) -> impl Iterator<Item = &'s Entry> {
+        let allowing = self.snapshot.entries.iter().filter(|entry| entry.kind != EntryKind::Deny);
+        allowing.filter(move |entry| self.snapshot.grants(entry, Some(self.index)))
+    }
+
+    fn group(self) -> &'s Group {
+        &self.snapshot.groups.list[self.index as usize]
+    }
+}
+
+impl PartialEq for GroupRef<'_> {
+    /// Whether both are the same group of the same snapshot.
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.snapshot, other.snapshot) && self.index == other.index
+    }
+}
+
+impl Eq for GroupRef<'_> {}
+
+impl fmt::Debug for GroupRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GroupRef({})", self.name())
+    }
+}
+
+impl fmt::Display for EntryKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Registry => "registry",
+            Self::Service => "service",
+            Self::Deny => "deny",
+        })
+    }
+}
+
+impl fmt::Display for Digest {
+    /// Lower-case hexadecimal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+impl Groups {
+    /// The group of an asker: by listener, else by the longest range, else the fallback.
+    pub(super) fn of(&self, client: IpAddr, listener: Option<SocketAddr>) -> Option<u32> {
+        let by_listener = listener.and_then(|listener| self.by_listener.get(&listener));
+        let by_range = || self.by_range.get_lpm(&IpNet::from(client.to_canonical())).map(|(_, group)| group);
+        by_listener.or_else(by_range).copied().or(self.fallback)
+    }
+}
+
+/// The name that `doctor` asks for to learn whether this resolver is in force; nobody else has it, since nothing is ever
+/// registered under `invalid` (RFC 6761 §6.4).
+pub const PROBE_NAME: &str = "probe.pullgate.invalid";
+const LOCALHOST: &str = "localhost";

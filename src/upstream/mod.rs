@@ -1,1 +1,400 @@
 //! Where allowed names are resolved: one exchange, a choice among servers, a cache. Knows nothing of the policy.
+//!
+//! ```text
+//! Resolver::probe ─▶ cache ─ miss ─▶ Resolver::resolve ─▶ flights (one for equal questions) ─▶ routes ─▶ choose
+//!                      ▲                                                                                  │
+//!                      └────────── answer (chain: only what the question justifies) ◀── exchange or encrypted
+//! ```
+
+mod addresses;
+mod answer;
+mod cache;
+mod chain;
+mod choose;
+mod encrypted;
+mod exchange;
+mod flights;
+mod own;
+mod routes;
+mod server;
+mod svcb;
+mod system;
+mod wire;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+pub use self::answer::Answer;
+pub use self::server::ServerCounters;
+
+use self::cache::{Cache, Key};
+use self::choose::{Inquiry, choose};
+use self::flights::{Boarding, Flights, Landing};
+use self::own::Own;
+use self::routes::Routes;
+use self::system::{SystemPaths, SystemServers};
+use crate::config::{self, UpstreamServer};
+use crate::name::{DomainName, NameRef};
+
+/// Questions under way upstream at a time; each has a socket or two.
+const MAX_IN_FLIGHT: usize = 512;
+/// How often the host's own servers are read again.
+const SYSTEM_POLL: Duration = Duration::from_secs(3);
+
+/// What a client wants of DNSSEC, handed on to the servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Dnssec {
+    /// The DO bit: signatures are wanted (RFC 3225).
+    pub ok: bool,
+    /// The CD bit: no validation is wanted (RFC 4035 §3.2.2).
+    pub checking_disabled: bool,
+}
+
+/// A question, borrowed, with the servers that a service has of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Lookup<'a> {
+    /// The name.
+    pub name: NameRef<'a>,
+    /// The record type's number.
+    pub record_type: u16,
+    /// What the client wants of DNSSEC.
+    pub dnssec: Dnssec,
+    /// Who to ask; empty: whoever the routes say.
+    pub servers: &'a [SocketAddr],
+}
+
+/// A [`Lookup`] that outlives the packet it came in.
+#[derive(Clone, Debug)]
+pub struct OwnedLookup {
+    question: Question,
+    servers: Box<[SocketAddr]>,
+}
+
+/// Name, type and DNSSEC bits of a question.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Question {
+    name: DomainName,
+    record_type: u16,
+    dnssec: Dnssec,
+}
+
+/// An answer from the cache or from a server.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The answer.
+    pub answer: Arc<Answer>,
+    /// How long it has been held; [`Answer::write`] takes it off the TTLs.
+    pub age: Duration,
+    /// It is past its time, and served since no server answers (RFC 8767; EDE 3).
+    pub stale: bool,
+    /// It is in use and about to expire: the caller may [`refresh`](Resolver::refresh) it.
+    pub refresh_due: bool,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// No server answered in time (EDE 22).
+    Unreachable,
+    /// The servers that were reached failed or refused (EDE 23).
+    Failing,
+    /// Too much is under way here.
+    Busy,
+}
+
+/// What the cache knows of a question.
+#[derive(Clone, Debug)]
+#[must_use]
+pub enum Probe {
+    /// An answer; a stale one only while a failure is remembered.
+    Hit(Held),
+    /// It failed a short while ago, and nothing stale is held.
+    Failed(Failure),
+    /// Nothing: ask.
+    Miss,
+}
+
+/// How a question ended.
+#[derive(Clone, Debug)]
+#[must_use]
+pub enum Resolution {
+    /// With an answer, fresh or stale.
+    Answer(Held),
+    /// Without.
+    Failed(Failure),
+}
+
+/// Why resolving cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// `system`, but the host names no server other than this program.
+    #[error(
+        "the system has no DNS server other than this program: name one in [upstream] servers, for example \"9.9.9.9\""
+    )]
+    NoSystemServer,
+    /// A configured server is one of our own listeners.
+    #[error("the upstream server {0} is this program's own listener: name another one in [upstream] servers")]
+    Own(SocketAddr),
+    /// No certificate authorities to check an encrypted server with.
+    #[error("no trusted certificates for an encrypted upstream: {0}; install the system's ca-certificates")]
+    Trust(String),
+}
+
+/// Counts since the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counters {
+    /// Questions that went upstream, refreshes among them.
+    pub asked: u64,
+    /// Questions that waited for an equal one under way.
+    pub coalesced: u64,
+    /// Questions that ended without a server's answer.
+    pub failed: u64,
+    /// Questions turned away since too many were under way.
+    pub busy: u64,
+    /// Failed questions that a stale answer was found for.
+    pub stale: u64,
+    /// Answers renewed before their time was up.
+    pub refreshed: u64,
+    /// Questions under way now.
+    pub in_flight: usize,
+    /// Entries in the cache now.
+    pub cached: usize,
+    /// Entries that had to leave the cache for others.
+    pub evicted: u64,
+    /// Each server that was or may be asked.
+    pub servers: Vec<ServerCounters>,
+}
+
+#[derive(Debug, Default)]
+struct Totals {
+    asked: AtomicU64,
+    coalesced: AtomicU64,
+    failed: AtomicU64,
+    busy: AtomicU64,
+    stale: AtomicU64,
+    refreshed: AtomicU64,
+}
+
+/// Resolves questions: from the cache, by waiting for an equal question under way, or by asking.
+#[derive(Debug)]
+pub struct Resolver {
+    routes: Routes,
+    cache: Cache,
+    flights: Flights,
+    permits: Arc<Semaphore>,
+    timeout: Duration,
+    max_ttl: Duration,
+    totals: Totals,
+}
+
+impl Lookup<'_> {
+    /// A copy that can be kept.
+    pub fn to_owned(&self) -> OwnedLookup {
+        let question = Question { name: self.name.to_owned(), record_type: self.record_type, dnssec: self.dnssec };
+        OwnedLookup { question, servers: self.servers.into() }
+    }
+}
+
+impl OwnedLookup {
+    /// The same, borrowed.
+    pub fn as_lookup(&self) -> Lookup<'_> {
+        let Question { name, record_type, dnssec } = &self.question;
+        Lookup { name: name.as_name(), record_type: *record_type, dnssec: *dnssec, servers: &self.servers }
+    }
+}
+
+impl Resolver {
+    /// Begins with empty cache. `own` are the addresses this program listens on, never to be asked. With `system` among
+    /// the servers a task follows the host's settings; it ends with the resolver. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// No server is left to ask, or an encrypted one cannot be checked.
+    pub fn start(
+        upstream: &config::Upstream,
+        cache: &config::Cache,
+        own: &[SocketAddr],
+    ) -> Result<Arc<Self>, UpstreamError> {
+        Self::start_under(SystemPaths::default(), upstream, cache, own)
+    }
+
+    fn start_under(
+        paths: SystemPaths,
+        upstream: &config::Upstream,
+        cache: &config::Cache,
+        own: &[SocketAddr],
+    ) -> Result<Arc<Self>, UpstreamError> {
+        let follows_system = upstream.servers.contains(&UpstreamServer::System);
+        let system = if follows_system { paths.read() } else { SystemServers::default() };
+        let resolver = Arc::new(Self {
+            routes: Routes::new(upstream.clone(), &system, Own::new(own))?,
+            cache: Cache::new(cache),
+            flights: Flights::default(),
+            permits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+            timeout: upstream.timeout,
+            max_ttl: cache.max_ttl,
+            totals: Totals::default(),
+        });
+        if follows_system {
+            tokio::spawn(follow_system(Arc::downgrade(&resolver), paths, system));
+        }
+        Ok(resolver)
+    }
+
+    /// Looks into the cache: synchronous, allocates nothing, holds a lock for less than a microsecond.
+    pub fn probe(&self, lookup: &Lookup<'_>) -> Probe {
+        self.cache.probe(self.key(lookup), Instant::now())
+    }
+
+    /// Answers a question that [`probe`](Self::probe) missed, within the upstream time-out. Equal questions share one
+    /// flight; it goes on when whoever started it stops waiting.
+    pub async fn resolve(self: &Arc<Self>, lookup: OwnedLookup) -> Resolution {
+        let mut landing = match self.board(lookup, Occasion::Miss) {
+            Ok(landing) => landing,
+            Err(resolution) => return resolution,
+        };
+        let landed = landing.wait_for(Option::is_some).await.ok().and_then(|resolution| resolution.clone());
+        landed.unwrap_or(Resolution::Failed(Failure::Unreachable))
+    }
+
+    /// Renews an answer in the background, unless that is under way or too much else is.
+    pub fn refresh(self: &Arc<Self>, lookup: OwnedLookup) {
+        if self.board(lookup, Occasion::Refresh).is_ok() {
+            self.totals.refreshed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts since the start.
+    pub fn counters(&self) -> Counters {
+        let Totals { asked, coalesced, failed, busy, stale, refreshed } = &self.totals;
+        let [asked, coalesced, failed, busy, stale, refreshed] =
+            [asked, coalesced, failed, busy, stale, refreshed].map(|total| total.load(Ordering::Relaxed));
+        Counters {
+            asked,
+            coalesced,
+            failed,
+            busy,
+            stale,
+            refreshed,
+            in_flight: MAX_IN_FLIGHT - self.permits.available_permits(),
+            cached: self.cache.len(),
+            evicted: self.cache.evictions(),
+            servers: self.routes.known().iter().map(|server| server.counters()).collect(),
+        }
+    }
+
+    fn key<'a>(&self, lookup: &Lookup<'a>) -> Key<'a> {
+        let route = self.routes.id(lookup);
+        Key { name: lookup.name, record_type: lookup.record_type, dnssec: lookup.dnssec, route }
+    }
+}
+
+/// What a question goes upstream for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Occasion {
+    Miss,
+    Refresh,
+}
+
+impl Resolver {
+    /// Joins the flight of an equal question or starts one. Comes back at once if that is not needed, since the answer
+    /// came between, or not possible.
+    fn board(self: &Arc<Self>, lookup: OwnedLookup, occasion: Occasion) -> Result<Landing, Resolution> {
+        let key = (lookup.question.clone(), self.routes.id(&lookup.as_lookup()));
+        let route = key.1;
+        let mut permit = None;
+        let boarding = self.flights.board(key, || {
+            if occasion == Occasion::Miss {
+                self.known(&lookup)?;
+            }
+            permit = Some(self.permits.clone().try_acquire_owned().map_err(|_| self.turn_away(&lookup))?);
+            Ok(())
+        })?;
+        match boarding {
+            Boarding::Joined(landing) => {
+                self.totals.coalesced.fetch_add(1, Ordering::Relaxed);
+                Ok(landing)
+            }
+            Boarding::Started(landing, flight) => {
+                let resolver = self.clone();
+                tokio::spawn(async move {
+                    let resolution = resolver.ask(&lookup, route).await;
+                    flight.land(resolution);
+                    drop(permit);
+                });
+                Ok(landing)
+            }
+        }
+    }
+
+    /// What the cache has come to know since it was probed.
+    fn known(&self, lookup: &OwnedLookup) -> Result<(), Resolution> {
+        match self.probe(&lookup.as_lookup()) {
+            Probe::Hit(held) => Err(Resolution::Answer(held)),
+            Probe::Failed(failure) => Err(Resolution::Failed(failure)),
+            Probe::Miss => Ok(()),
+        }
+    }
+
+    fn turn_away(&self, lookup: &OwnedLookup) -> Resolution {
+        self.totals.busy.fetch_add(1, Ordering::Relaxed);
+        self.stale_or(self.key(&lookup.as_lookup()), Failure::Busy)
+    }
+
+    /// Asks the servers, and lets the cache know how it went.
+    async fn ask(&self, lookup: &OwnedLookup, route: u64) -> Resolution {
+        self.totals.asked.fetch_add(1, Ordering::Relaxed);
+        let lookup_ref = lookup.as_lookup();
+        let servers = self.routes.servers(&lookup_ref);
+        let inquiry = Inquiry::new(lookup.question.clone(), self.max_ttl);
+        let outcome = choose(&servers, inquiry, Instant::now() + self.timeout).await;
+        let key = Key { route, ..self.key(&lookup_ref) };
+        match outcome {
+            Ok(answer) => {
+                let answer = Arc::new(answer);
+                self.cache.store(key, &answer, Instant::now());
+                Resolution::Answer(Held { answer, age: Duration::ZERO, stale: false, refresh_due: false })
+            }
+            Err(failure) => {
+                self.totals.failed.fetch_add(1, Ordering::Relaxed);
+                if failure != Failure::Busy {
+                    self.cache.fail(key, failure, Instant::now());
+                }
+                self.stale_or(key, failure)
+            }
+        }
+    }
+
+    fn stale_or(&self, key: Key<'_>, failure: Failure) -> Resolution {
+        let Some(held) = self.cache.stale(key, Instant::now()) else {
+            return Resolution::Failed(failure);
+        };
+        self.totals.stale.fetch_add(1, Ordering::Relaxed);
+        Resolution::Answer(held)
+    }
+}
+
+/// Reads the host's settings again and again until the resolver is gone.
+async fn follow_system(resolver: Weak<Resolver>, paths: SystemPaths, mut known: SystemServers) {
+    loop {
+        tokio::time::sleep(SYSTEM_POLL).await;
+        let paths = paths.clone();
+        let Ok(system) = tokio::task::spawn_blocking(move || paths.read()).await else {
+            return;
+        };
+        let Some(resolver) = resolver.upgrade() else {
+            return;
+        };
+        if system != known {
+            match resolver.routes.follow(&system) {
+                Ok(()) => tracing::info!(servers = ?system.default, "the system's DNS servers changed"),
+                Err(error) => tracing::warn!(%error, "the system's DNS servers changed; the old ones are kept"),
+            }
+            known = system;
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Choosing among servers: the best one is asked first, the next joins when it is late, all within one deadline.
+//!
+//! A server that fails is asked no more for this question, and if another one then answers, rests for a while; a
+//! resting server is tried beside the others in the background, so that no client waits for it to come back.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::answer::Answer;
+use super::chain::Fault;
+use super::server::Server;
+use super::{Failure, Question};
+
+/// All that one question may cost upstream: datagrams and connections, over all servers.
+const MAX_PACKETS: u8 = 6;
+/// How late an answer is before a second server is asked, at least and at most; a server's own round trip decides.
+const HEDGE: std::ops::RangeInclusive<Duration> = Duration::from_millis(60)..=Duration::from_millis(200);
+/// A recursive server that has to go and look takes many times its round trip.
+const HEDGE_ROUND_TRIPS: u32 = 8;
+
+/// One way to put a question to one server. Dropping the future gives the attempt up.
+#[async_trait]
+pub(super) trait Transport: Send + Sync + std::fmt::Debug {
+    /// Asks once, waiting as long as the caller lets it.
+    async fn ask(&self, inquiry: &Inquiry) -> Result<Answer, Trouble>;
+
+    /// How many messages came that were not the answer waited for.
+    fn near_misses(&self) -> u64 {
+        0
+    }
+
+    /// How many questions went over to TCP.
+    fn streams(&self) -> u64 {
+        0
+    }
+}
+
+/// One question on its way, with what it may still cost.
+#[derive(Debug)]
+pub(super) struct Inquiry {
+    pub(super) question: Question,
+    pub(super) max_ttl: Duration,
+    packets_left: AtomicU8,
+}
+
+/// Why one server gave no usable answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    /// Nobody listens there, or the connection broke.
+    #[error("the server cannot be reached: {0}")]
+    Dead(io::Error),
+    /// It answered, with a failure or with something useless.
+    #[error(transparent)]
+    Failing(#[from] Fault),
+    /// This host has no socket for the question; not the server's fault.
+    #[error("no socket to ask with: {0}")]
+    Local(io::Error),
+    /// The question has cost all it may.
+    #[error("the question has used up its packets")]
+    Spent,
+}
+
+impl Inquiry {
+    pub(super) fn new(question: Question, max_ttl: Duration) -> Self {
+        Self { question, max_ttl, packets_left: AtomicU8::new(MAX_PACKETS) }
+    }
+
+    /// Takes one packet off the allowance.
+    pub(super) fn spend_packet(&self) -> Result<(), Trouble> {
+        let spent = self.packets_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        spent.map(|_| ()).map_err(|_| Trouble::Spent)
+    }
+
+    fn may_ask(&self) -> bool {
+        self.packets_left.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Trouble {
+    /// Sorts an error of a connected socket: whether it is about the other end or about this host.
+    pub(super) fn dead(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(nix::libc::EMFILE | nix::libc::ENFILE | nix::libc::ENOBUFS | nix::libc::ENOMEM) => Self::Local(error),
+            _ => Self::Dead(error),
+        }
+    }
+}
+
+/// Asks servers until one answers. At the deadline, when all have failed, or when the allowance is used up, the
+/// question has failed: as failing if any server said so, else as unreachable.
+pub(super) async fn choose(servers: &[Arc<Server>], inquiry: Inquiry, deadline: Instant) -> Result<Answer, Failure> {
+    let inquiry = Arc::new(inquiry);
+    let order = rank(servers, Instant::now());
+    let race = Race::new(order, inquiry);
+    race.probe_rested(deadline);
+    race.run(deadline).await
+}
+
+/// Servers in the order they are to be asked in: the resting ones last, quick ones first, otherwise as configured.
+fn rank(servers: &[Arc<Server>], now: Instant) -> Vec<Arc<Server>> {
+    let mut order = servers.to_vec();
+    order.sort_by_cached_key(|server| server.rank(now));
+    order
+}
+
+/// The attempts for one question.
+struct Race {
+    entrants: Vec<Entrant>,
+    inquiry: Arc<Inquiry>,
+    attempts: JoinSet<(usize, Result<Answer, Trouble>)>,
+    next: usize,
+    failure: Failure,
+}
+
+struct Entrant {
+    server: Arc<Server>,
+    asked: Option<Instant>,
+    trouble: Option<Trouble>,
+}
+
+impl Race {
+    fn new(order: Vec<Arc<Server>>, inquiry: Arc<Inquiry>) -> Self {
+        let entrants = order.into_iter().map(|server| Entrant { server, asked: None, trouble: None }).collect();
+        Self { entrants, inquiry, attempts: JoinSet::new(), next: 0, failure: Failure::Unreachable }
+    }
+
+    /// Tries servers that have rested long enough, beside the one that is asked first, for later questions' sake.
+    fn probe_rested(&self, deadline: Instant) {
+        for entrant in self.entrants.iter().skip(1) {
+            if entrant.server.claim_probe(Instant::now()) && self.inquiry.may_ask() {
+                let (server, inquiry) = (entrant.server.clone(), self.inquiry.clone());
+                tokio::spawn(async move {
+                    let asked = Instant::now();
+                    match timeout_at(deadline, server.ask(&inquiry)).await {
+                        Ok(Ok(_)) => server.succeeded(asked.elapsed()),
+                        Ok(Err(Trouble::Spent | Trouble::Local(_))) => {}
+                        Ok(Err(_)) | Err(_) => server.failed(asked),
+                    }
+                });
+            }
+        }
+    }
+
+    async fn run(mut self, deadline: Instant) -> Result<Answer, Failure> {
+        let Some(first) = self.entrants.first() else {
+            return Err(Failure::Unreachable);
+        };
+        let patience = hedge_delay(first.server.round_trip());
+        let mut delay = patience;
+        let mut hedge_at = Instant::now() + delay;
+        self.start_next();
+        while !self.attempts.is_empty() {
+            tokio::select! {
+                biased;
+                Some(Ok((index, outcome))) = self.attempts.join_next() => match outcome {
+                    Ok(answer) => {
+                        self.won(index, patience);
+                        return Ok(answer);
+                    }
+                    Err(trouble) => {
+                        self.note(index, trouble);
+                        self.start_next();
+                    }
+                },
+                () = sleep_until(hedge_at.min(deadline)) => {
+                    if Instant::now() >= deadline {
+                        break;
+                    }
+                    self.start_next();
+                    delay = if self.next > 2 { delay * 2 } else { delay };
+                    hedge_at += delay;
+                }
+            }
+        }
+        self.lost();
+        Err(self.failure)
+    }
+
+    /// Asks the next server in turn that has not failed; a silent one again if no other is left.
+    fn start_next(&mut self) {
+        let count = self.entrants.len();
+        let turn = (self.next..self.next + count).find(|turn| self.entrants[turn % count].trouble.is_none());
+        let Some(turn) = turn.filter(|_| self.inquiry.may_ask()) else {
+            return;
+        };
+        self.next = turn + 1;
+        let index = turn % count;
+        let entrant = &mut self.entrants[index];
+        entrant.asked.get_or_insert_with(Instant::now);
+        let (server, inquiry) = (entrant.server.clone(), self.inquiry.clone());
+        self.attempts.spawn(async move {
+            let asked = Instant::now();
+            let outcome = server.ask(&inquiry).await;
+            if outcome.is_ok() {
+                server.succeeded(asked.elapsed());
+            }
+            (index, outcome)
+        });
+    }
+
+    fn note(&mut self, index: usize, trouble: Trouble) {
+        let entrant = &mut self.entrants[index];
+        tracing::debug!(server = %entrant.server, error = %trouble, "upstream server gave no answer");
+        self.failure = match (&trouble, self.failure) {
+            (Trouble::Failing(_), _) => Failure::Failing,
+            (Trouble::Local(_), Failure::Unreachable) => Failure::Busy,
+            (_, failure) => failure,
+        };
+        if !matches!(trouble, Trouble::Spent) {
+            entrant.trouble = Some(trouble);
+        }
+    }
+
+    /// One server answered: those that failed at the same question, or were silent for longer than patience, rest.
+    fn won(&self, winner: usize, patience: Duration) {
+        for (_, entrant) in self.entrants.iter().enumerate().filter(|(index, _)| *index != winner) {
+            let Some(asked) = entrant.asked else {
+                entrant.server.passed_over();
+                continue;
+            };
+            let silent = entrant.trouble.is_none() && asked.elapsed() >= patience;
+            let failed = matches!(entrant.trouble, Some(Trouble::Dead(_) | Trouble::Failing(_)));
+            if silent || failed {
+                tracing::debug!(server = %entrant.server, "upstream server rests");
+                entrant.server.failed(asked);
+            }
+        }
+    }
+
+    /// No server answered. One that said so is not to blame, since all did; one that was silent or dead is.
+    fn lost(&self) {
+        for entrant in &self.entrants {
+            let reached = matches!(entrant.trouble, Some(Trouble::Failing(_) | Trouble::Local(_)));
+            if let Some(asked) = entrant.asked.filter(|_| !reached) {
+                entrant.server.failed(asked);
+            }
+        }
+    }
+}
+
+fn hedge_delay(round_trip: Option<Duration>) -> Duration {
+    let delay = round_trip.map_or(*HEDGE.end(), |round_trip| round_trip * HEDGE_ROUND_TRIPS);
+    delay.clamp(*HEDGE.start(), *HEDGE.end())
+}

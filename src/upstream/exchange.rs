@@ -1,0 +1,226 @@
+//! Plain DNS with one server: a datagram from a socket of its own, over to TCP where that is called for.
+//!
+//! Believed is what comes from the server's address to the random port that asked, with the random id, and with the
+//! question in the very letters it was sent in (RFC 5452, draft-vixie-dnsext-dns0x20). Whatever else arrives is
+//! ignored: it neither ends the wait nor counts against the server, but enough of it moves the question to TCP.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+
+use super::answer::Answer;
+use super::chain::Fault;
+use super::choose::{Inquiry, Transport, Trouble};
+use super::wire::{CD, HEADER, Message, RD, kind};
+use super::{Dnssec, Question};
+
+/// Datagrams that are not the answer, after which the question goes to TCP: someone may be guessing (RFC 5452 §9.2).
+const MAX_NEAR_MISSES: u32 = 20;
+/// What fits every path without fragments (RFC 9715).
+const UDP_PAYLOAD: u16 = 1232;
+/// Room for servers that send more than they were told to.
+const RECEIVE_BUFFER: usize = 4096;
+/// An OPT record without options.
+const OPT_LENGTH: usize = 11;
+/// OPT flag: DNSSEC records are wanted (RFC 3225).
+const DO: u16 = 0x8000;
+
+/// One server, spoken to in the clear.
+#[derive(Debug)]
+pub(super) struct Plain {
+    address: SocketAddr,
+    /// Whether the server was seen, over TCP, to change the letters of the question: then mixing them is no use.
+    folds_case: AtomicBool,
+    near_misses: AtomicU64,
+    streams: AtomicU64,
+}
+
+/// What the wait for a datagram ended with.
+enum Datagram {
+    Answer(Box<Answer>),
+    /// Cut short, in other letters than asked, or one of too many that were not the answer.
+    AskByStream,
+}
+
+impl Plain {
+    pub(super) fn new(address: SocketAddr) -> Self {
+        Self { address, folds_case: AtomicBool::new(false), near_misses: AtomicU64::new(0), streams: AtomicU64::new(0) }
+    }
+
+    async fn ask_by_datagram(&self, inquiry: &Inquiry) -> Result<Datagram, Trouble> {
+        let query = Query::new(&inquiry.question, self.letters());
+        let socket = self.socket().await?;
+        inquiry.spend_packet()?;
+        socket.send(&query.0).await.map_err(Trouble::dead)?;
+        let mut buffer = vec![0; RECEIVE_BUFFER];
+        for _ in 0..MAX_NEAR_MISSES {
+            let length = socket.recv(&mut buffer).await.map_err(Trouble::dead)?;
+            match query.recognise(&buffer[..length]) {
+                Reply::Ours(message) if message.truncated() => return Ok(Datagram::AskByStream),
+                Reply::Ours(message) => match Answer::read(&message, &inquiry.question, inquiry.max_ttl) {
+                    Ok(answer) => return Ok(Datagram::Answer(Box::new(answer))),
+                    Err(Fault::Malformed) => {}
+                    Err(fault) => return Err(Trouble::Failing(fault)),
+                },
+                Reply::OtherLetters(_) => return Ok(Datagram::AskByStream),
+                Reply::Foreign => {}
+            }
+            self.near_misses.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(Datagram::AskByStream)
+    }
+
+    async fn ask_by_stream(&self, inquiry: &Inquiry) -> Result<Answer, Trouble> {
+        inquiry.spend_packet()?;
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        let query = Query::new(&inquiry.question, self.letters());
+        let response = exchange_framed(self.address, &query.0).await?;
+        let message = match query.recognise(&response) {
+            Reply::Ours(message) => message,
+            Reply::OtherLetters(message) => {
+                self.folds_case.store(true, Ordering::Relaxed);
+                message
+            }
+            Reply::Foreign => return Err(Trouble::Failing(Fault::Malformed)),
+        };
+        if message.truncated() {
+            return Err(Trouble::Failing(Fault::Malformed));
+        }
+        Answer::read(&message, &inquiry.question, inquiry.max_ttl).map_err(Trouble::Failing)
+    }
+
+    /// A socket of its own for each question: a port that the kernel picks at random, and only this server's
+    /// datagrams and its host's ICMP errors come in, so a dead port is noticed at once.
+    async fn socket(&self) -> Result<UdpSocket, Trouble> {
+        let any: SocketAddr = match self.address {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let socket = UdpSocket::bind(any).await.map_err(Trouble::Local)?;
+        socket.connect(self.address).await.map_err(Trouble::dead)?;
+        Ok(socket)
+    }
+
+    fn letters(&self) -> Letters {
+        if self.folds_case.load(Ordering::Relaxed) { Letters::Lower } else { Letters::Mixed }
+    }
+}
+
+#[async_trait]
+impl Transport for Plain {
+    async fn ask(&self, inquiry: &Inquiry) -> Result<Answer, Trouble> {
+        match self.ask_by_datagram(inquiry).await? {
+            Datagram::Answer(answer) => Ok(*answer),
+            Datagram::AskByStream => self.ask_by_stream(inquiry).await,
+        }
+    }
+
+    fn near_misses(&self) -> u64 {
+        self.near_misses.load(Ordering::Relaxed)
+    }
+
+    fn streams(&self) -> u64 {
+        self.streams.load(Ordering::Relaxed)
+    }
+}
+
+/// Sends one message over a connection of its own and reads one (RFC 7766 §8). Waits as long as its caller lets it.
+async fn exchange_framed(server: SocketAddr, query: &[u8]) -> Result<Vec<u8>, Trouble> {
+    let mut stream = TcpStream::connect(server).await.map_err(Trouble::dead)?;
+    let length = u16::try_from(query.len()).expect("a query is a name and some 30 bytes");
+    let framed = [&length.to_be_bytes(), query].concat();
+    stream.write_all(&framed).await.map_err(Trouble::dead)?;
+    let length = stream.read_u16().await.map_err(Trouble::dead)?;
+    let mut response = vec![0; usize::from(length)];
+    stream.read_exact(&mut response).await.map_err(Trouble::dead)?;
+    Ok(response)
+}
+
+/// The letters of the question as sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Letters {
+    /// Upper and lower case at random: up to one bit a letter that a forger has to guess.
+    Mixed,
+    Lower,
+}
+
+/// A query as sent: header, question, OPT record.
+pub(super) struct Query(Vec<u8>);
+
+/// What an arrived message is to a query.
+enum Reply<'a> {
+    Ours(Message<'a>),
+    /// Right but for the letters: from a server that changes them, or from a forger.
+    OtherLetters(Message<'a>),
+    Foreign,
+}
+
+impl Query {
+    pub(super) fn new(question: &Question, letters: Letters) -> Self {
+        let Dnssec { ok, checking_disabled } = question.dnssec;
+        let flags = if checking_disabled { RD | CD } else { RD };
+        let mut bytes = Vec::with_capacity(HEADER + question.name.as_wire().len() + 15);
+        for value in [rand::random(), flags, 1, 0, 0, 1] {
+            bytes.extend_from_slice(&value.to_be_bytes());
+        }
+        bytes.extend_from_slice(question.name.as_wire());
+        if let Letters::Mixed = letters {
+            mix_case(&mut bytes[HEADER..]);
+        }
+        for value in [question.record_type, kind::CLASS_IN] {
+            bytes.extend_from_slice(&value.to_be_bytes());
+        }
+        bytes.push(0);
+        for value in [kind::OPT, UDP_PAYLOAD, 0, if ok { DO } else { 0 }, 0] {
+            bytes.extend_from_slice(&value.to_be_bytes());
+        }
+        Self(bytes)
+    }
+
+    /// The message.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether a response is to this question, in whatever letters.
+    pub(super) fn asks_what(&self, response: &Message<'_>) -> bool {
+        let (name, rest) = split_question(self.question());
+        let (echoed, echoed_rest) = split_question(response.question());
+        echoed.eq_ignore_ascii_case(name) && echoed_rest == rest
+    }
+
+    fn question(&self) -> &[u8] {
+        &self.0[HEADER..self.0.len() - OPT_LENGTH]
+    }
+
+    fn recognise<'a>(&self, response: &'a [u8]) -> Reply<'a> {
+        let Ok(message) = Message::parse(response) else {
+            return Reply::Foreign;
+        };
+        if message.id().to_be_bytes() != self.0[..2] || !self.asks_what(&message) {
+            Reply::Foreign
+        } else if message.question() == self.question() {
+            Reply::Ours(message)
+        } else {
+            Reply::OtherLetters(message)
+        }
+    }
+}
+
+/// Name, then type and class.
+fn split_question(question: &[u8]) -> (&[u8], &[u8]) {
+    question.split_at(question.len() - 4)
+}
+
+/// Gives each letter of a name a case at random. Length bytes are below the letters, so they stay.
+fn mix_case(name: &mut [u8]) {
+    let coins: [u8; 32] = rand::random();
+    for (index, byte) in name.iter_mut().enumerate() {
+        if byte.is_ascii_lowercase() && coins[index / 8] >> (index % 8) & 1 == 1 {
+            byte.make_ascii_uppercase();
+        }
+    }
+}

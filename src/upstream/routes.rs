@@ -1,0 +1,178 @@
+//! Which servers answer for a name: a service's own, the route with the longest domain, or the default (split horizon).
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
+
+use super::encrypted::{Encrypted, host_trust};
+use super::exchange::Plain;
+use super::own::Own;
+use super::server::Server;
+use super::system::SystemServers;
+use super::{Lookup, UpstreamError};
+use crate::config::{self, UpstreamServer};
+use crate::name::{DomainName, NameRef};
+
+/// Servers remembered beyond those in use, for their history.
+const MAX_IDLE_SERVERS: usize = 256;
+
+/// Which servers answer for which names.
+#[derive(Debug)]
+pub(super) struct Routes {
+    table: ArcSwap<Table>,
+    settings: config::Upstream,
+    known: Mutex<HashMap<UpstreamServer, Arc<Server>>>,
+    own: Own,
+    hasher: RandomState,
+}
+
+/// A generation of routes; another one takes its place when the host's own servers change.
+#[derive(Debug, Default)]
+struct Table {
+    generation: u64,
+    default: Group,
+    domains: HashMap<DomainName, Group>,
+}
+
+type Group = Arc<[Arc<Server>]>;
+
+impl Routes {
+    /// The routes of the settings, with the host's servers where those say `system`.
+    pub(super) fn new(settings: config::Upstream, system: &SystemServers, own: Own) -> Result<Self, UpstreamError> {
+        let routes =
+            Self { table: ArcSwap::default(), settings, known: Mutex::default(), own, hasher: RandomState::default() };
+        let table = routes.table(system, 0)?;
+        routes.table.store(Arc::new(table));
+        Ok(routes)
+    }
+
+    /// Follows a change of the host's servers. If none would be left, all stays as it is: a host between two networks.
+    pub(super) fn follow(&self, system: &SystemServers) -> Result<(), UpstreamError> {
+        let generation = self.table.load().generation + 1;
+        self.table.store(Arc::new(self.table(system, generation)?));
+        Ok(())
+    }
+
+    /// What tells answers from different servers apart in the cache. Changes with the host's servers: another network
+    /// may have other answers.
+    pub(super) fn id(&self, lookup: &Lookup<'_>) -> u64 {
+        if !lookup.servers.is_empty() {
+            return self.hasher.hash_one(lookup.servers);
+        }
+        let table = self.table.load();
+        let domain = table.route(lookup.name).map(|(domain, _)| domain.as_wire());
+        self.hasher.hash_one((table.generation, domain))
+    }
+
+    /// The servers to ask; none if a service's own are all this program itself.
+    pub(super) fn servers(&self, lookup: &Lookup<'_>) -> Group {
+        if lookup.servers.is_empty() {
+            let table = self.table.load();
+            return table.route(lookup.name).map_or(&table.default, |(_, group)| group).clone();
+        }
+        let others = lookup.servers.iter().filter(|address| !self.own.contains(**address));
+        others.filter_map(|address| self.server(&UpstreamServer::Plain(*address)).ok()).collect()
+    }
+
+    /// Every server that was or may be asked.
+    pub(super) fn known(&self) -> Vec<Arc<Server>> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn table(&self, system: &SystemServers, generation: u64) -> Result<Table, UpstreamError> {
+        let default = self.group(&self.settings.servers, &system.default)?;
+        if default.is_empty() {
+            return Err(UpstreamError::NoSystemServer);
+        }
+        let mut domains = HashMap::new();
+        if self.settings.servers.contains(&UpstreamServer::System) {
+            for (domain, addresses) in &system.domains {
+                let group = self.group(&[UpstreamServer::System], addresses)?;
+                if !group.is_empty() {
+                    domains.insert(domain.clone(), group);
+                }
+            }
+        }
+        for route in &self.settings.routes {
+            let group = self.group(&route.servers, &[])?;
+            domains.extend(route.domains.iter().map(|domain| (domain.clone(), group.clone())));
+        }
+        Ok(Table { generation, default, domains })
+    }
+
+    /// The servers of a list, `system` written out, each one once. A configured server that is this program is a fault,
+    /// one of the host's is passed over: pointing the host at this program is what the program is for.
+    fn group(&self, servers: &[UpstreamServer], system: &[SocketAddr]) -> Result<Group, UpstreamError> {
+        let mut wanted = Vec::new();
+        for server in servers {
+            match server {
+                UpstreamServer::System => {
+                    let others = system.iter().filter(|address| !self.own.contains(**address));
+                    wanted.extend(others.map(|address| UpstreamServer::Plain(*address)));
+                }
+                UpstreamServer::Plain(address) if self.own.contains(*address) => {
+                    return Err(UpstreamError::Own(*address));
+                }
+                UpstreamServer::Plain(_) | UpstreamServer::Tls { .. } | UpstreamServer::Https { .. } => {
+                    wanted.push(server.clone());
+                }
+            }
+        }
+        let mut group: Vec<Arc<Server>> = Vec::new();
+        for server in wanted {
+            let server = self.server(&server)?;
+            if !group.iter().any(|other| Arc::ptr_eq(other, &server)) {
+                group.push(server);
+            }
+        }
+        Ok(group.into())
+    }
+
+    /// The one server of this description: its history is shared by all routes.
+    fn server(&self, wanted: &UpstreamServer) -> Result<Arc<Server>, UpstreamError> {
+        let mut known = self.lock();
+        if let Some(server) = known.get(wanted) {
+            return Ok(server.clone());
+        }
+        if known.len() >= MAX_IDLE_SERVERS {
+            known.retain(|_, server| Arc::strong_count(server) > 1);
+        }
+        let server = Arc::new(connect(wanted)?);
+        known.insert(wanted.clone(), server.clone());
+        Ok(server)
+    }
+
+    /// What is under the lock is whole between any two statements.
+    fn lock(&self) -> MutexGuard<'_, HashMap<UpstreamServer, Arc<Server>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn route(&self, name: NameRef<'_>) -> Option<(&DomainName, &Group)> {
+        if self.domains.is_empty() {
+            return None;
+        }
+        name.ancestors().find_map(|ancestor| self.domains.get_key_value(ancestor.as_wire()))
+    }
+}
+
+fn connect(wanted: &UpstreamServer) -> Result<Server, UpstreamError> {
+    let trust = || host_trust().map_err(UpstreamError::Trust);
+    match wanted {
+        UpstreamServer::System => Err(UpstreamError::NoSystemServer),
+        UpstreamServer::Plain(address) => Ok(Server::new(address.to_string(), Box::new(Plain::new(*address)))),
+        UpstreamServer::Tls { addr, name } => {
+            let transport = Encrypted::over_tls(*addr, name, trust()?);
+            Ok(Server::new(format!("tls://{addr}#{name}"), Box::new(transport)))
+        }
+        UpstreamServer::Https { addr, name, path } => {
+            let transport = Encrypted::over_https(*addr, name, path, trust()?);
+            Ok(Server::new(format!("https://{addr}{path}#{name}"), Box::new(transport)))
+        }
+    }
+}

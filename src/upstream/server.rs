@@ -1,0 +1,155 @@
+//! One upstream server: how to ask it, how quick it has been, whether it rests.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::answer::Answer;
+use super::choose::{Inquiry, Transport, Trouble};
+
+/// What a server that was never asked is taken to need.
+const UNKNOWN_ROUND_TRIP: Duration = Duration::from_millis(100);
+/// How long a server rests after its first failure; doubled with each one soon after, up to [`MAX_REST`].
+const REST: Duration = Duration::from_secs(1);
+/// Low enough for a server to be back within half a minute of its recovery.
+const MAX_REST: Duration = Duration::from_secs(16);
+/// A failure this long ago does not make the next rest longer.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
+/// With each question that a server is passed over, this part of its round trip is forgotten, so that it gets another
+/// try after some hundreds.
+const FORGOTTEN_PART: u32 = 512;
+
+/// A server with its history. Shared by every route that leads to it.
+#[derive(Debug)]
+pub(super) struct Server {
+    name: String,
+    transport: Box<dyn Transport>,
+    health: Mutex<Health>,
+    asked: AtomicU64,
+    answered: AtomicU64,
+    failed: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Health {
+    round_trip: Option<Duration>,
+    strikes: u32,
+    last_strike: Option<Instant>,
+    /// Set while the server rests: when to try it again.
+    probe_at: Option<Instant>,
+}
+
+/// What has been asked of one upstream server, and how it went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerCounters {
+    /// The server as configured, or its address.
+    pub server: String,
+    /// Attempts, probes of a resting server among them.
+    pub asked: u64,
+    /// Attempts that ended with an answer.
+    pub answered: u64,
+    /// Attempts that ended with a failure; the rest were given up since another server was quicker, or at the deadline.
+    pub failed: u64,
+    /// Attempts that went over to TCP.
+    pub streams: u64,
+    /// Datagrams that were not the answer waited for: mismatched, malformed, forged.
+    pub near_misses: u64,
+    /// The smoothed round trip, if it ever answered.
+    pub round_trip: Option<Duration>,
+    /// Whether it is left alone for a while.
+    pub resting: bool,
+}
+
+impl Server {
+    pub(super) fn new(name: String, transport: Box<dyn Transport>) -> Self {
+        let [asked, answered, failed] = [const { AtomicU64::new(0) }; 3];
+        Self { name, transport, health: Mutex::default(), asked, answered, failed }
+    }
+
+    pub(super) async fn ask(&self, inquiry: &Inquiry) -> Result<Answer, Trouble> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let outcome = self.transport.ask(inquiry).await;
+        let counter = if outcome.is_ok() { &self.answered } else { &self.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+        outcome
+    }
+
+    /// Where the server stands among others: resting ones behind, then by round trip.
+    pub(super) fn rank(&self, now: Instant) -> (bool, Duration) {
+        let health = self.health();
+        let rest = health.probe_at.map(|at| at.saturating_duration_since(now));
+        (rest.is_some(), rest.or(health.round_trip).unwrap_or(UNKNOWN_ROUND_TRIP))
+    }
+
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        self.health().round_trip
+    }
+
+    /// Takes an answer into account: the server rests no longer.
+    pub(super) fn succeeded(&self, took: Duration) {
+        let mut health = self.health();
+        health.round_trip = Some(health.round_trip.map_or(took, |known| (known * 7 + took) / 8));
+        health.probe_at = None;
+        if health.last_strike.is_some_and(|strike| strike.elapsed() >= FORGIVEN_AFTER) {
+            health.strikes = 0;
+        }
+    }
+
+    /// Lets the server rest: longer with each failure, also if it answered between them. Attempts that were under way
+    /// at the last failure say nothing new.
+    pub(super) fn failed(&self, asked: Instant) {
+        let mut health = self.health();
+        if health.last_strike.is_some_and(|strike| asked <= strike) {
+            return;
+        }
+        let now = Instant::now();
+        let rest = REST.saturating_mul(1 << health.strikes.min(8)).min(MAX_REST);
+        health.strikes = health.strikes.saturating_add(1);
+        health.last_strike = Some(now);
+        health.probe_at = Some(now + rest);
+    }
+
+    /// Whether the server has rested long enough to be tried; true once, until that try has had its time.
+    pub(super) fn claim_probe(&self, now: Instant) -> bool {
+        let mut health = self.health();
+        let due = health.probe_at.is_some_and(|at| at <= now);
+        if due {
+            health.probe_at = Some(now + REST);
+        }
+        due
+    }
+
+    /// Another server was asked and answered.
+    pub(super) fn passed_over(&self) {
+        let mut health = self.health();
+        health.round_trip = health.round_trip.map(|known| known.saturating_sub(known / FORGOTTEN_PART));
+    }
+
+    pub(super) fn counters(&self) -> ServerCounters {
+        let health = self.health();
+        ServerCounters {
+            server: self.name.clone(),
+            asked: self.asked.load(Ordering::Relaxed),
+            answered: self.answered.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            streams: self.transport.streams(),
+            near_misses: self.transport.near_misses(),
+            round_trip: health.round_trip,
+            resting: health.probe_at.is_some(),
+        }
+    }
+
+    /// A poisoned lock holds numbers that are no worse than before.
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}

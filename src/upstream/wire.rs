@@ -1,0 +1,387 @@
+//! DNS messages as bytes, read without trust: header, question, records (RFC 1035 §4), and a writer that compresses.
+//!
+//! Nothing here allocates by what a message claims, compression pointers only lead backwards (RFC 9267), and reading
+//! costs time linear in the message. Knows nothing of what a message is good for.
+
+use std::collections::HashMap;
+
+use crate::name::{DomainName, MAX_LABEL, MAX_NAME, NameBuf, NameRef};
+
+/// Record types and the one class that this module tree speaks of by name.
+pub(super) mod kind {
+    pub(in crate::upstream) const A: u16 = 1;
+    pub(in crate::upstream) const NS: u16 = 2;
+    pub(in crate::upstream) const CNAME: u16 = 5;
+    pub(in crate::upstream) const SOA: u16 = 6;
+    pub(in crate::upstream) const PTR: u16 = 12;
+    pub(in crate::upstream) const MX: u16 = 15;
+    pub(in crate::upstream) const AAAA: u16 = 28;
+    pub(in crate::upstream) const SRV: u16 = 33;
+    pub(in crate::upstream) const DNAME: u16 = 39;
+    pub(in crate::upstream) const OPT: u16 = 41;
+    pub(in crate::upstream) const RRSIG: u16 = 46;
+    pub(in crate::upstream) const NSEC: u16 = 47;
+    pub(in crate::upstream) const NSEC3: u16 = 50;
+    pub(in crate::upstream) const SVCB: u16 = 64;
+    pub(in crate::upstream) const HTTPS: u16 = 65;
+    pub(in crate::upstream) const CLASS_IN: u16 = 1;
+}
+
+/// Response codes that are looked at (RFC 1035 §4.1.1).
+pub(super) mod rcode {
+    pub(in crate::upstream) const NOERROR: u16 = 0;
+    pub(in crate::upstream) const NXDOMAIN: u16 = 3;
+}
+
+/// The fixed part of every message.
+pub(super) const HEADER: usize = 12;
+/// Header flag: this is a response.
+const QR: u16 = 0x8000;
+/// Header flag: the message was cut to fit a datagram.
+const TC: u16 = 0x0200;
+/// Header flag: please recurse.
+pub(super) const RD: u16 = 0x0100;
+/// Header flag: the client wants no validation done for it (RFC 4035 §3.2.2).
+pub(super) const CD: u16 = 0x0010;
+/// More pointers than a name can have labels.
+const MAX_HOPS: usize = 127;
+
+/// The bytes are no DNS message, or a record in them is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a malformed message")]
+pub(super) struct Malformed;
+
+/// A message of one question whose records have all been walked over once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Message<'a> {
+    bytes: &'a [u8],
+    question_end: usize,
+    authorities: usize,
+    additionals: usize,
+    end: usize,
+}
+
+/// One record, its data still as it came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RawRecord<'a> {
+    message: &'a [u8],
+    pub(super) owner: NameBuf,
+    pub(super) kind: u16,
+    pub(super) class: u16,
+    pub(super) ttl: u32,
+    data: usize,
+    end: usize,
+}
+
+impl<'a> Message<'a> {
+    /// Reads a response to one question. A truncated one is read no further than its question: what follows was cut.
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let flags = read_u16(bytes, 2)?;
+        let one_question = read_u16(bytes, 4)? == 1;
+        let plain_query = flags & 0x7800 == 0;
+        if flags & QR == 0 || !one_question || !plain_query {
+            return Err(Malformed);
+        }
+        let question_end = skip_name(bytes, HEADER)? + 4;
+        if bytes.len() < question_end {
+            return Err(Malformed);
+        }
+        let mut message =
+            Self { bytes, question_end, authorities: question_end, additionals: question_end, end: question_end };
+        if flags & TC == 0 {
+            message.authorities = skip_records(bytes, question_end, read_u16(bytes, 6)?)?;
+            message.additionals = skip_records(bytes, message.authorities, read_u16(bytes, 8)?)?;
+            message.end = skip_records(bytes, message.additionals, read_u16(bytes, 10)?)?;
+        }
+        Ok(message)
+    }
+
+    /// The id that the sender chose.
+    pub(super) fn id(&self) -> u16 {
+        u16::from_be_bytes([self.bytes[0], self.bytes[1]])
+    }
+
+    /// Whether the sender cut the message to fit.
+    pub(super) fn truncated(&self) -> bool {
+        u16::from_be_bytes([self.bytes[2], self.bytes[3]]) & TC != 0
+    }
+
+    /// The question as it stands: name, type, class.
+    pub(super) fn question(&self) -> &'a [u8] {
+        &self.bytes[HEADER..self.question_end]
+    }
+
+    /// The response code, with the upper bits of an OPT record (RFC 6891 §6.1.3).
+    pub(super) fn rcode(&self) -> u16 {
+        let upper = self.section(self.additionals, self.end).find(|record| record.kind == kind::OPT);
+        let upper = upper.map_or(0, |opt| u16::from(opt.ttl.to_be_bytes()[0]) << 4);
+        upper | u16::from(self.bytes[3] & 0x0f)
+    }
+
+    /// The records of the answer section.
+    pub(super) fn answers(&self) -> impl Iterator<Item = RawRecord<'a>> + use<'a> {
+        self.section(self.question_end, self.authorities)
+    }
+
+    /// The records of the authority section.
+    pub(super) fn authority(&self) -> impl Iterator<Item = RawRecord<'a>> + use<'a> {
+        self.section(self.authorities, self.additionals)
+    }
+
+    fn section(&self, start: usize, end: usize) -> impl Iterator<Item = RawRecord<'a>> + use<'a> {
+        let bytes = self.bytes;
+        let mut at = start;
+        std::iter::from_fn(move || {
+            let record = (at < end).then(|| read_record(bytes, at).ok())??;
+            at = record.end;
+            Some(record)
+        })
+    }
+}
+
+impl<'a> RawRecord<'a> {
+    /// The data as it came: names in it may be compressed.
+    pub(super) fn raw_data(&self) -> &'a [u8] {
+        &self.message[self.data..self.end]
+    }
+
+    /// The data with every name in it whole (RFC 3597 §4 lists the types whose names may be compressed).
+    pub(super) fn data(&self) -> Result<Vec<u8>, Malformed> {
+        let (prefix, names, suffix) = match self.kind {
+            kind::CNAME | kind::DNAME | kind::NS | kind::PTR => (0, 1, 0),
+            kind::SOA => (0, 2, 20),
+            kind::MX => (2, 1, 0),
+            kind::SRV => (6, 1, 0),
+            _ => return Ok(self.raw_data().to_vec()),
+        };
+        let mut at = self.data + prefix;
+        let mut data = self.message.get(self.data..at).ok_or(Malformed)?.to_vec();
+        for _ in 0..names {
+            at = expand(self.message, at, &mut data)?;
+        }
+        if at + suffix != self.end {
+            return Err(Malformed);
+        }
+        data.extend_from_slice(&self.message[at..self.end]);
+        Ok(data)
+    }
+
+    /// The name that the data consists of, in lower case: the target of a CNAME or DNAME.
+    pub(super) fn target(&self) -> Result<DomainName, Malformed> {
+        let mut name = Vec::with_capacity(MAX_NAME);
+        let end = expand(self.message, self.data, &mut name)?;
+        let name = NameBuf::read(&name).map_err(|_| Malformed)?;
+        if end == self.end { Ok(name.as_name().to_owned()) } else { Err(Malformed) }
+    }
+}
+
+/// A message being written. Names are compressed against every name written before, the question's at offset 12 first.
+#[derive(Debug)]
+pub(super) struct Writer {
+    bytes: Vec<u8>,
+    known: HashMap<Vec<u8>, u16>,
+}
+
+impl Writer {
+    /// Begins a message of zeroed header and question.
+    pub(super) fn new(name: NameRef<'_>, record_type: u16) -> Self {
+        let mut writer = Self { bytes: vec![0; HEADER], known: HashMap::new() };
+        writer.name(name);
+        writer.bytes.extend_from_slice(&record_type.to_be_bytes());
+        writer.bytes.extend_from_slice(&kind::CLASS_IN.to_be_bytes());
+        writer
+    }
+
+    /// How many bytes have been written.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Appends a name, as a pointer from the first suffix that was written before.
+    pub(super) fn name(&mut self, name: NameRef<'_>) {
+        for suffix in name.ancestors() {
+            if suffix.is_root() {
+                self.bytes.push(0);
+                return;
+            }
+            if let Some(offset) = self.known.get(suffix.as_wire()) {
+                self.bytes.extend_from_slice(&(0xc000 | offset).to_be_bytes());
+                return;
+            }
+            if let Ok(offset @ ..0x4000) = u16::try_from(self.bytes.len()) {
+                self.known.insert(suffix.as_wire().to_vec(), offset);
+            }
+            let label = usize::from(suffix.as_wire()[0]);
+            self.bytes.extend_from_slice(&suffix.as_wire()[..=label]);
+        }
+    }
+
+    /// Appends bytes as they are.
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Overwrites two bytes that were written before.
+    pub(super) fn patch(&mut self, at: usize, value: u16) {
+        self.bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
+    }
+
+    /// The message.
+    pub(super) fn finish(self) -> Box<[u8]> {
+        self.bytes.into_boxed_slice()
+    }
+}
+
+/// Reads a name that stands uncompressed in `data` at `at`, in lower case, with the place after it.
+pub(super) fn plain_name(data: &[u8], at: usize) -> Result<(DomainName, usize), Malformed> {
+    let name = NameBuf::read(data.get(at..).ok_or(Malformed)?).map_err(|_| Malformed)?;
+    Ok((name.as_name().to_owned(), at + name.as_name().as_wire().len()))
+}
+
+pub(super) fn read_u16(bytes: &[u8], at: usize) -> Result<u16, Malformed> {
+    let pair = bytes.get(at..at + 2).ok_or(Malformed)?;
+    Ok(u16::from_be_bytes([pair[0], pair[1]]))
+}
+
+pub(super) fn read_u32(bytes: &[u8], at: usize) -> Result<u32, Malformed> {
+    Ok(u32::from(read_u16(bytes, at)?) << 16 | u32::from(read_u16(bytes, at + 2)?))
+}
+
+fn skip_records(bytes: &[u8], mut at: usize, count: u16) -> Result<usize, Malformed> {
+    for _ in 0..count {
+        at = read_record(bytes, at)?.end;
+    }
+    Ok(at)
+}
+
+fn read_record(message: &[u8], at: usize) -> Result<RawRecord<'_>, Malformed> {
+    let mut owner = [0; MAX_NAME];
+    let fixed = expand_into(message, at, &mut owner)?.1;
+    let owner = NameBuf::read(&owner).map_err(|_| Malformed)?;
+    let data = fixed + 10;
+    let end = data + usize::from(read_u16(message, fixed + 8)?);
+    if end > message.len() {
+        return Err(Malformed);
+    }
+    let (kind, class, ttl) = (read_u16(message, fixed)?, read_u16(message, fixed + 2)?, read_u32(message, fixed + 4)?);
+    Ok(RawRecord { message, owner, kind, class, ttl, data, end })
+}
+
+/// The place after the name at `at`.
+fn skip_name(message: &[u8], at: usize) -> Result<usize, Malformed> {
+    expand_into(message, at, &mut [0; MAX_NAME]).map(|(_, end)| end)
+}
+
+/// Appends the name at `at`, whole and in its own case; returns the place after it.
+fn expand(message: &[u8], at: usize, out: &mut Vec<u8>) -> Result<usize, Malformed> {
+    let mut name = [0; MAX_NAME];
+    let (length, end) = expand_into(message, at, &mut name)?;
+    out.extend_from_slice(&name[..length]);
+    Ok(end)
+}
+
+/// Copies the name at `at` into `out`, following pointers; returns its length and the place after it in the message.
+fn expand_into(message: &[u8], mut at: usize, out: &mut [u8; MAX_NAME]) -> Result<(usize, usize), Malformed> {
+    let mut length = 0;
+    let mut end = None;
+    for _ in 0..=MAX_HOPS {
+        let lowest = at;
+        loop {
+            let label = usize::from(*message.get(at).ok_or(Malformed)?);
+            if label > MAX_LABEL {
+                break;
+            }
+            let bytes = message.get(at..=at + label).ok_or(Malformed)?;
+            out.get_mut(length..=length + label).ok_or(Malformed)?.copy_from_slice(bytes);
+            length += label + 1;
+            at += label + 1;
+            if label == 0 {
+                return Ok((length, end.unwrap_or(at)));
+            }
+        }
+        let pointer = read_u16(message, at)?;
+        end.get_or_insert(at + 2);
+        at = usize::from(pointer & 0x3fff);
+        if pointer < 0xc000 || at >= lowest {
+            return Err(Malformed);
+        }
+    }
+    Err(Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A response with the question `a.` A, then `rest` as its records.
+    fn response(answers: u8, rest: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0, 7, 0x80, 0, 0, 1, 0, answers, 0, 0, 0, 0, 1, b'a', 0, 0, 1, 0, 1];
+        bytes.extend_from_slice(rest);
+        bytes
+    }
+
+    #[test]
+    fn a_pointer_that_leads_forwards_or_to_itself_is_malformed() {
+        for pointer in [[0xc0, 19], [0xc0, 25]] {
+            let record = [&pointer[..], &[0, 1, 0, 1, 0, 0, 0, 1, 0, 4, 1, 2, 3, 4]].concat();
+            assert_eq!(Message::parse(&response(1, &record)).unwrap_err(), Malformed);
+        }
+    }
+
+    #[test]
+    fn a_chain_of_pointers_longer_than_any_name_is_malformed() {
+        let mut rest = vec![0, 0, 10, 0, 1, 0, 0, 0, 1, 0x01, 0x90];
+        let data = HEADER + 7 + rest.len();
+        rest.extend_from_slice(&[0xc0, 12]);
+        for hop in 1..200u16 {
+            rest.extend_from_slice(&(0xc000 | (u16::try_from(data).unwrap() + 2 * (hop - 1))).to_be_bytes());
+        }
+        rest.extend_from_slice(&(0xc000 | (u16::try_from(data).unwrap() + 398)).to_be_bytes());
+        rest.extend_from_slice(&[0, 1, 0, 1, 0, 0, 0, 1, 0, 0]);
+        assert_eq!(Message::parse(&response(2, &rest)).unwrap_err(), Malformed);
+    }
+
+    #[test]
+    fn queries_and_messages_without_exactly_one_question_are_no_answers() {
+        let good = response(0, &[]);
+        assert!(Message::parse(&good).is_ok());
+        for (at, value) in [(2, 0x00), (5, 0), (5, 2), (2, 0x88)] {
+            let mut bad = good.clone();
+            bad[at] = value;
+            assert!(Message::parse(&bad).is_err(), "byte {at} = {value:#x}");
+        }
+    }
+
+    #[test]
+    fn the_upper_bits_of_the_response_code_come_from_the_opt_record() {
+        let mut bytes = response(0, &[0, 0, 41, 4, 0xd0, 1, 0, 0, 0, 0, 0]);
+        bytes[11] = 1;
+        assert_eq!(Message::parse(&bytes).unwrap().rcode(), 16);
+    }
+
+    #[test]
+    fn what_is_written_twice_is_written_once() {
+        let name: DomainName = "layers.example.com".parse().unwrap();
+        let sibling: DomainName = "x.example.com".parse().unwrap();
+        let mut writer = Writer::new(name.as_name(), kind::A);
+        let question = writer.len();
+        writer.name(name.as_name());
+        writer.name(sibling.as_name());
+        assert_eq!(writer.finish()[question..], [0xc0, 12, 1, b'x', 0xc0, 19]);
+    }
+
+    proptest! {
+        #[test]
+        fn reading_arbitrary_bytes_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..600), answers in 0u8..4) {
+            for bytes in [bytes.clone(), response(answers, &bytes)] {
+                if let Ok(message) = Message::parse(&bytes) {
+                    message.rcode();
+                    for record in message.answers().chain(message.authority()) {
+                        let _ = (record.data(), record.target());
+                    }
+                }
+            }
+        }
+    }
+}

@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_dates() {
+    fn dates_are_dates_before_the_review() {
         let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
         for preset in catalogue() {
             let dates = preset.hosts.iter().filter_map(|host| host.date.as_ref());
@@ -220,6 +220,7 @@ mod tests {
                 let parts: Vec<&str> = date.split('-').collect();
                 let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
                 assert!(parts.into_iter().all(digits) && [4, 2, 2].starts_with(&lengths), "{}: {date}", preset.id);
+                assert!(*date <= preset.checked, "{}: {date}", preset.id);
             }
         }
     }

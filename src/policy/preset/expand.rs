@@ -89,7 +89,7 @@ impl Preset {
         let mut include = Include::default();
         for (index, word) in words.iter().enumerate() {
             if *word == UNCERTAIN {
-                include.uncertain = true;
+                include.uncertain = Some(index);
             } else if let Some(purpose) = Purpose::ALL.into_iter().find(|purpose| purpose.word() == *word) {
                 include.purposes.push((index, purpose));
             } else {
@@ -125,7 +125,7 @@ impl Preset {
         // "uncertain" is a broad word: what lets strangers in has to be asked for by its purpose as well
         let by_word = uncertain && !host.is_shared();
         filled
-            && (!uncertain || include.uncertain)
+            && (!uncertain || include.uncertain.is_some())
             && (host.required || by_purpose || by_word || self.has_optional_placeholder(host))
     }
 
@@ -173,7 +173,7 @@ impl Preset {
         if required.any(|host| host.confidence != Confidence::Uncertain) {
             return None;
         }
-        let hint = if include.uncertain {
+        let hint = if include.uncertain.is_some() {
             "check with a real pull, and write the hosts it shows under `hosts` instead"
         } else {
             "they are off; check with a real pull, or turn them on with `include = [\"uncertain\"]`"
@@ -186,16 +186,22 @@ impl Preset {
         })
     }
 
-    /// A purpose in `include` that no optional host of this preset has.
+    /// A word of `include` that is about no host of this preset.
     fn warn_of_idle_words(&self, include: &Include) -> impl Iterator<Item = Warning> {
         let known = self.optional_purposes();
-        let idle = include.purposes.iter().filter(move |(_, purpose)| !known.contains(purpose));
-        idle.map(|(index, purpose)| Warning {
-            subject: Subject::Include(*index),
+        let purposes = include.purposes.iter().filter(move |(_, purpose)| !known.contains(purpose));
+        let purposes = purposes.map(|(index, purpose)| (*index, purpose.word()));
+        let uncertain = include.uncertain.filter(|_| !self.has_uncertain_hosts()).map(|index| (index, UNCERTAIN));
+        purposes.chain(uncertain).map(|(index, word)| Warning {
+            subject: Subject::Include(index),
             kind: WarningKind::NoEffect,
-            message: format!("preset `{}` has no optional `{purpose}` hosts", self.id),
+            message: format!("preset `{}` has no optional `{word}` hosts", self.id),
             hint: format!("it has {}", self.words()),
         })
+    }
+
+    fn has_uncertain_hosts(&self) -> bool {
+        self.hosts.iter().any(|host| host.confidence == Confidence::Uncertain)
     }
 
     /// A value that is in no host that is on.
@@ -272,7 +278,7 @@ impl Preset {
     /// What `include` may hold here, for hints.
     fn words(&self) -> String {
         let mut words: Vec<String> = self.optional_purposes().iter().map(|purpose| format!("`{purpose}`")).collect();
-        if self.hosts.iter().any(|host| host.confidence == Confidence::Uncertain) {
+        if self.has_uncertain_hosts() {
             words.push(format!("`{UNCERTAIN}`"));
         }
         if words.is_empty() { "nothing optional".to_owned() } else { words.join(", ") }
@@ -333,9 +339,10 @@ struct Misfit {
 /// What `include` asks for.
 #[derive(Default)]
 struct Include {
-    /// Each with its index in the policy's list.
+    /// Purposes, each with its index in the policy's list.
     purposes: Vec<(usize, Purpose)>,
-    uncertain: bool,
+    /// The index of `uncertain`, if it is there.
+    uncertain: Option<usize>,
 }
 
 /// The values of each placeholder that has some.
@@ -542,7 +549,8 @@ mod tests {
 
     #[test]
     fn words_and_presets_that_add_nothing_warn() {
-        assert_eq!(warnings("mcr", &["signing"], &[])[0].subject, Subject::Include(0));
+        assert_eq!(warnings("mcr", &["api", "signing"], &[])[0].subject, Subject::Include(1));
+        assert_eq!(warnings("mcr", &["uncertain"], &[])[0].message, "preset `mcr` has no optional `uncertain` hosts");
         assert_eq!(kinds(&warnings("docker-desktop", &[], &[])), [WarningKind::NoEffect]);
     }
 

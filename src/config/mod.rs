@@ -1,7 +1,9 @@
-//! `pullgate.toml`: the file as written (`spec`) and the settings as run (`Settings`).
+//! `pullgate.toml`: from the text of the file (`read`) to the settings as run (`Settings`).
 
 mod environment;
+mod read;
 mod settings;
+mod upstream_server;
 
 pub use environment::Environment;
 pub use settings::{

@@ -62,9 +62,14 @@ impl<'s> Table<'s> {
         }
     }
 
-    /// All that was not taken, for tables whose keys are data.
-    pub fn into_members(self) -> Vec<Member<'s>> {
-        self.members
+    /// A key's value, which stays.
+    pub fn get(&self, key: &str) -> Option<&Node<'s>> {
+        self.members.iter().find(|member| member.key == key).map(|member| &member.value)
+    }
+
+    /// Takes all that is left, for tables whose keys are data.
+    pub fn take_all(&mut self) -> Vec<Member<'s>> {
+        std::mem::take(&mut self.members)
     }
 }
 
@@ -110,8 +115,8 @@ mod tests {
     fn keys_keep_the_order_of_the_file() {
         let source = Source::new("a.toml", "z = 1\na = 2\n");
         let mut report = Report::new(&source);
-        let table = parse(&source, Format::Toml, &mut report).unwrap();
-        let keys: Vec<_> = table.into_members().into_iter().map(|member| member.key).collect();
+        let mut table = parse(&source, Format::Toml, &mut report).unwrap();
+        let keys: Vec<_> = table.take_all().into_iter().map(|member| member.key).collect();
         assert_eq!(keys, ["z", "a"]);
     }
 }

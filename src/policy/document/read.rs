@@ -183,7 +183,7 @@ fn read_preset(table: &mut Table<'_>, report: &mut Report<'_>) -> Option<PresetU
 }
 
 /// Each placeholder's values, of which one may be written without brackets.
-fn read_values(values: Table<'_>, report: &mut Report<'_>) -> Vec<(Written<String>, Vec<Written<String>>)> {
+fn read_values(mut values: Table<'_>, report: &mut Report<'_>) -> Vec<(Written<String>, Vec<Written<String>>)> {
     let read = |member: tree::Member<'_>| {
         let values = match member.value.value {
             tree::Value::Array(_) => member.value.list(report, read_value)?,
@@ -191,7 +191,7 @@ fn read_values(values: Table<'_>, report: &mut Report<'_>) -> Vec<(Written<Strin
         };
         Some((Written { value: member.key.into_owned(), span: member.key_span }, values))
     };
-    values.into_members().into_iter().filter_map(read).collect()
+    values.take_all().into_iter().filter_map(read).collect()
 }
 
 fn read_value(node: Node<'_>, report: &mut Report<'_>) -> Option<Written<String>> {

@@ -1,0 +1,293 @@
+//! What `pullgate.toml` may say, and what it is told when it may not.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn environment() -> Environment {
+    Environment { cores: 3, ..Environment::default() }
+}
+
+fn parse(text: &str) -> Result<(Settings, Vec<Diagnostic>), Vec<Diagnostic>> {
+    Settings::parse(&Source::new("/etc/pullgate/pullgate.toml", text), &environment())
+}
+
+fn settings(text: &str) -> Settings {
+    parse(text).expect(text).0
+}
+
+/// Message and hint of the only fault.
+fn fault(text: &str) -> (String, String) {
+    let mut faults = parse(text).expect_err(text);
+    assert_eq!(faults.len(), 1, "{text}: {faults:?}");
+    let fault = faults.remove(0);
+    (fault.message, fault.hint.unwrap_or_default())
+}
+
+#[test]
+fn an_empty_file_means_the_defaults() {
+    assert_eq!(settings(""), Settings::defaults(&environment()));
+}
+
+#[test]
+fn the_shipped_file_is_valid_and_says_what_the_defaults_are() {
+    let shipped = include_str!("../../../config/pullgate.toml");
+    let (read, warnings) = parse(shipped).expect("valid");
+    assert_eq!(warnings, []);
+    assert_eq!(read, Settings::defaults(&environment()));
+}
+
+#[test]
+fn every_line_of_the_shipped_file_that_is_commented_out_is_valid_too() {
+    let shipped = include_str!("../../../config/pullgate.toml");
+    let uncommented = shipped.replace("#: ", "");
+    assert_ne!(shipped, uncommented);
+    let (read, _) = parse(&uncommented).expect("valid");
+    assert!(read.server.tls.is_some() && read.metrics.is_some() && !read.statics.is_empty());
+    assert!(!read.upstream.routes.is_empty() && read.policy.group.is_some());
+}
+
+#[test]
+fn every_key_is_read() {
+    let read = settings(
+        r#"
+[server]
+listen = ["127.0.0.1", "[::1]:5300", "127.0.0.1:0", "127.0.0.1:0"]
+clients = ["10.0.0.0/8", "::ffff:192.168.0.0/112"]
+workers = 7
+record-types = ["TXT", "a", "TYPE65", "A"]
+[server.tls]
+certificate = "tls.crt"
+key = "/k"
+dot = ["127.0.0.1"]
+doh = ["127.0.0.1"]
+[upstream]
+servers = ["system", "tls://1.1.1.1#cloudflare-dns.com"]
+timeout = "1500ms"
+[[upstream.route]]
+domains = ["Corp.example", "10.in-addr.arpa"]
+servers = ["10.0.0.53"]
+[policy]
+path = "policy"
+mode = "audit"
+group = "payments"
+state = "/s"
+strict = true
+[blocked]
+ttl = "1m"
+ancestors = "nodata"
+[cache]
+entries = 0
+max-ttl = "2h"
+stale = "0s"
+[static]
+"host.docker.internal" = ["172.17.0.1", "::ffff:172.17.0.2"]
+gateway = "172.17.0.1"
+[metrics]
+listen = "127.0.0.1"
+[log]
+queries = "all"
+format = "json"
+[control]
+socket = "/c.sock"
+"#,
+    );
+    let expected = Settings {
+        server: Server {
+            listen: ["127.0.0.1:53", "[::1]:5300", "127.0.0.1:0", "127.0.0.1:0"].map(|a| a.parse().unwrap()).to_vec(),
+            clients: ["10.0.0.0/8", "192.168.0.0/16"].map(|range| range.parse().unwrap()).to_vec(),
+            workers: 7,
+            record_types: vec![1, 16, 65],
+            tls: Some(Tls {
+                certificate: "/etc/pullgate/tls.crt".into(),
+                key: "/k".into(),
+                dot: vec!["127.0.0.1:853".parse().unwrap()],
+                doh: vec!["127.0.0.1:443".parse().unwrap()],
+            }),
+        },
+        upstream: Upstream {
+            servers: vec![
+                UpstreamServer::System,
+                UpstreamServer::Tls { addr: "1.1.1.1:853".parse().unwrap(), name: "cloudflare-dns.com".into() },
+            ],
+            timeout: Duration::from_millis(1500),
+            routes: vec![Route {
+                domains: ["corp.example", "10.in-addr.arpa"].map(|name| name.parse().unwrap()).to_vec(),
+                servers: vec![UpstreamServer::Plain("10.0.0.53:53".parse().unwrap())],
+            }],
+        },
+        policy: Policy {
+            source: PolicySource::Directory("/etc/pullgate/policy".into()),
+            mode: Mode::Audit,
+            group: Some("payments".into()),
+            state: "/s".into(),
+            strict: true,
+        },
+        blocked: Blocked { ttl: Duration::from_secs(60), ancestors: Ancestors::Nodata },
+        cache: Cache { entries: 0, max_ttl: Duration::from_secs(7200), stale: Duration::ZERO },
+        statics: BTreeMap::from([
+            (
+                "host.docker.internal".parse().unwrap(),
+                ["172.17.0.1", "172.17.0.2"].map(|a| a.parse().unwrap()).to_vec(),
+            ),
+            ("gateway".parse().unwrap(), vec!["172.17.0.1".parse().unwrap()]),
+        ]),
+        metrics: Some("127.0.0.1:9153".parse().unwrap()),
+        log: Log { queries: QueryLog::All, format: LogFormat::Json },
+        control: Control { socket: "/c.sock".into() },
+    };
+    assert_eq!(read, expected);
+}
+
+#[test]
+fn metrics_are_off_unless_asked_for_and_on_loopback_unless_told() {
+    assert_eq!(settings("").metrics, None);
+    assert_eq!(settings("[metrics]").metrics, Some("127.0.0.1:9153".parse().unwrap()));
+    let (_, warnings) = parse("[metrics]\nlisten = \"0.0.0.0:9153\"").unwrap();
+    assert_eq!(warnings[0].message, "`0.0.0.0:9153` shows the metrics to the network");
+}
+
+#[test]
+fn no_workers_means_one_a_core() {
+    assert_eq!(settings("[server]\nworkers = 0").server.workers, 3);
+    assert_eq!(Settings::embedded(&Environment::default()).server.workers, 1);
+}
+
+#[test]
+fn wrong_keys_and_values_say_what_would_do() {
+    for (text, message, hint) in [
+        ("[sever]", "unknown key `sever`", "did you mean `server`?"),
+        ("[server]\nlisten_on = []", "unknown key `listen_on`", "did you mean `listen`?"),
+        ("server = 1", "expected a table, found a whole number", "write a table"),
+        ("[server]\nlisten = \"127.0.0.1:53\"", "expected an array, found a string", "write `[\"127.0.0.1:53\"]`"),
+        ("[server]\nlisten = []", "an empty list", "write one address at least"),
+        ("[server]\nlisten = [\"localhost:53\"]", "`localhost:53` is a name, not an address", "write `127.0.0.1`"),
+        ("[server]\nlisten = [\"[::1]\", \"::1\"]", "`[::1]:53` is listened on twice", "keep one of them"),
+        ("[server]\nclients = []", "an empty list", "nobody would be answered: write ranges, or leave the key out"),
+        (
+            "[server]\nclients = [\"10.0.0.1/8\"]",
+            "`10.0.0.1/8` has bits set beyond its /8",
+            "write `10.0.0.0/8` for the network, `10.0.0.1` for the one address",
+        ),
+        ("[server]\nworkers = -1", "-1 is out of range", "write a number from 0 to 1024"),
+        (
+            "[server]\nrecord-types = [\"AAAAA\"]",
+            "unknown record type `AAAAA`",
+            "write a name such as `AAAA`, or a number as `TYPE65`",
+        ),
+        (
+            "[server]\nrecord-types = [\"ANY\"]",
+            "no name has records of type ANY",
+            "write types of data, such as `A` or `TXT`",
+        ),
+        (
+            "[server.tls]\ncertificate = \"c\"\nkey = \"k\"",
+            "a certificate without listeners",
+            "write `dot = [\"127.0.0.1:853\"]` or `doh = …`",
+        ),
+        (
+            "[server.tls]\ncertificate = \"c\"\ndot = [\"127.0.0.1\"]",
+            "`key` is missing",
+            "write `key = \"/etc/pullgate/tls.key\"`",
+        ),
+        ("[upstream]\nservers = []", "an empty list", "nothing would resolve: write `[\"system\"]` or an address"),
+        ("[upstream]\nservers = [\"9.9.9.9\", \"9.9.9.9:53\"]", "`9.9.9.9:53` is listed twice", "keep one of them"),
+        (
+            "[server]\nlisten = [\"0.0.0.0:53\"]\n[upstream]\nservers = [\"127.0.0.1\"]",
+            "`127.0.0.1:53` is this resolver itself",
+            "write the address of another server",
+        ),
+        (
+            "[upstream]\nservers = [\"127.0.0.1\"]",
+            "`127.0.0.1:53` is this resolver itself",
+            "write the address of another server",
+        ),
+        ("[upstream]\ntimeout = 2", "a number without a unit", "write `\"2s\"` for seconds"),
+        (
+            "[upstream]\ntimeout = \"soon\"",
+            "`soon` is no duration",
+            "write a number with its unit, as in `10s` or `1h`",
+        ),
+        ("[upstream]\ntimeout = \"1ms\"", "`1ms` is out of range", "write a duration from 100ms to 30s"),
+        ("[[upstream.route]]\ndomains = [\"a.example\"]", "`servers` is missing", "write `servers = [\"10.0.0.53\"]`"),
+        (
+            "[[upstream.route]]\ndomains = [\"a.example\"]\nservers = [\"system\"]",
+            "a route cannot use the system's servers",
+            "name the servers of these domains",
+        ),
+        (
+            "[[upstream.route]]\ndomains = [\".a.example\"]\nservers = [\"10.0.0.53\"]",
+            "`.a.example` is a wildcard",
+            "a domain stands for all names below it: write `a.example`",
+        ),
+        (
+            "[[upstream.route]]\ndomains = [\"a.example\", \"A.example.\"]\nservers = [\"10.0.0.53\"]",
+            "`a.example` has a route already",
+            "keep one of them",
+        ),
+        ("[policy]\nmode = \"audti\"", "unknown value `audti`", "did you mean `audit`?"),
+        ("[policy]\nstrict = \"yes\"", "expected `true` or `false`, found a string", "write `true` or `false`"),
+        ("[policy]\npath = \"\"", "an empty string", "write a name, or leave the key out"),
+        ("[blocked]\nttl = \"1500ms\"", "a fraction of a second", "write whole seconds, as in `10s`"),
+        ("[blocked]\nancestors = \"refused\"", "unknown value `refused`", "write one of `nxdomain`, `nodata`"),
+        ("[cache]\nentries = 1.5", "expected a whole number, found a number", "write a whole number"),
+        ("[static]\n\"*.a.example\" = \"10.0.0.1\"", "`*.a.example` is a wildcard", "write one host name"),
+        ("[static]\n\"a.example\" = []", "an empty list", "write its addresses, as in `[\"172.17.0.1\"]`"),
+        (
+            "[static]\n\"a.example\" = [\"b.example\"]",
+            "`b.example` is not an address",
+            "write it as in `172.17.0.1` or `fd00::1`",
+        ),
+        (
+            "[static]\n\"a.example\" = \"10.0.0.1\"\n\"A.example\" = \"10.0.0.2\"",
+            "`a.example` is written twice",
+            "keep one of them",
+        ),
+        (
+            "[server]\nlisten = [\"127.0.0.1:9153\"]\n[metrics]\nlisten = \"127.0.0.1:9153\"",
+            "`127.0.0.1:9153` is listened on twice",
+            "keep one of them",
+        ),
+        ("[log]\nqueries = \"deneid\"", "unknown value `deneid`", "did you mean `denied`?"),
+    ] {
+        assert_eq!(fault(text), (message.to_owned(), hint.to_owned()), "{text}");
+    }
+}
+
+#[test]
+fn a_socket_path_too_long_for_the_kernel_is_refused() {
+    assert_eq!(fault(&format!("[control]\nsocket = \"/{}\"", "a".repeat(107))).0, "too long a path");
+}
+
+#[test]
+fn all_faults_are_told_at_once() {
+    let faults = parse("[server]\nworkers = \"many\"\n[cache]\nentries = -1\n[nonsense]\n").unwrap_err();
+    assert_eq!(
+        faults.iter().map(|fault| fault.excerpt.as_ref().map(|at| at.line)).collect::<Vec<_>>(),
+        [Some(2), Some(4), Some(5)]
+    );
+}
+
+#[test]
+fn an_open_resolver_is_warned_of() {
+    let (_, warnings) = parse("[server]\nclients = [\"0.0.0.0/0\"]").unwrap();
+    assert_eq!(warnings[0].message, "`0.0.0.0/0` lets the whole internet ask");
+}
+
+#[test]
+fn what_runs_without_a_file_needs_no_privilege() {
+    let embedded = Settings::embedded(&Environment { user: 1000, home: Some("/home/a".into()), ..environment() });
+    assert_eq!(embedded.server.listen, ["127.0.0.1:5300".parse().unwrap()]);
+    assert!(matches!(embedded.policy.source, PolicySource::Embedded(text) if text.contains("docker-hub")));
+    assert!(embedded.policy.state.starts_with("/home/a"));
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_text_never_panics(text in "(\\[(server|upstream|static|cache)\\]\n|[a-z-]{1,8} = |\"[a-z0-9.:/#*-]{0,12}\"|[0-9]{1,4}|\\[|\\]|,|\n|\\PC){0,30}") {
+        let (Ok((_, found)) | Err(found)) = parse(&text);
+        for at in found.iter().filter_map(|found| found.excerpt.as_ref()) {
+            prop_assert!(at.line as usize <= text.matches('\n').count() + 1);
+        }
+    }
+}

@@ -11,6 +11,11 @@ use super::{Member, Node, Report, Span, Table, Value};
 
 /// Reads an object; a syntax error is the only complaint then, since the library stops at the first.
 pub(super) fn parse<'s>(text: &'s str, report: &mut Report<'_>) -> Option<Table<'s>> {
+    if text.starts_with(BYTE_ORDER_MARK) {
+        let message = "a byte order mark, which JSON has not (RFC 8259 §8.1)";
+        report.fault(0..BYTE_ORDER_MARK.len_utf8(), message, "save the file as UTF-8 without a byte order mark");
+        return None;
+    }
     let parsed = match jsonc_parser::parse_to_ast(text, &CollectOptions::default(), &STRICT) {
         Ok(parsed) => parsed,
         Err(error) => {
@@ -91,6 +96,7 @@ fn lower_first(text: &str) -> String {
     chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
 }
 
+const BYTE_ORDER_MARK: char = '\u{feff}';
 /// RFC 8259 and nothing else.
 const STRICT: ParseOptions = ParseOptions {
     allow_comments: false,

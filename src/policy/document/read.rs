@@ -100,17 +100,18 @@ fn tables<'s>(table: &mut Table<'s>, key: &'static str, report: &mut Report<'_>)
 
 fn read_registry(mut table: Table<'_>, report: &mut Report<'_>) -> EntrySpec {
     let span = table.span();
+    let has_preset = table.get("preset").is_some();
     let preset = read_preset(&mut table, report);
     let name = table.take("name").map(|name| name.name(report));
     let hosts = table.take("hosts").map(|hosts| read_patterns(hosts, report));
-    if preset.is_none() && hosts.as_ref().is_none_or(Vec::is_empty) {
+    if !has_preset && hosts.as_ref().is_none_or(Vec::is_empty) {
         report.fault(
             span.clone(),
             "a registry without hosts",
             "write `hosts = [\"registry.example\"]` or `preset = …`",
         );
     }
-    if preset.is_none() && name.is_none() {
+    if !has_preset && name.is_none() {
         report.fault(span.clone(), "a registry without a name", "write `name = \"…\"`: logs and groups call it so");
     }
     let mut patterns = hosts.unwrap_or_default();
@@ -352,3 +353,6 @@ const VERSION: i64 = 1;
 const MODES: &[(&str, Mode)] = &[("enforce", Mode::Enforce), ("audit", Mode::Audit)];
 const CNAME_POLICIES: &[(&str, CnamePolicy)] = &[("trust", CnamePolicy::Trust), ("inspect", CnamePolicy::Inspect)];
 const UNLISTED: &[(&str, Unlisted)] = &[("deny", Unlisted::Deny), ("forward", Unlisted::Forward)];
+
+#[cfg(test)]
+mod tests;

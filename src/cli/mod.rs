@@ -1,1 +1,106 @@
 //! The commands: arguments in, text or JSON out; one file a command.
+
+mod check;
+mod compiled;
+mod completions;
+mod failure;
+mod log;
+mod man;
+mod options;
+mod output;
+mod policy;
+mod preset;
+mod reload;
+mod status;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use self::failure::Failure;
+use self::options::Options;
+use self::output::Output;
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "pullgate", version, about = ABOUT, long_about = LONG_ABOUT, after_long_help = AFTER_HELP)]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Arguments),
+    Policy(policy::Arguments),
+    Reload(reload::Arguments),
+    Status(status::Arguments),
+    Log(log::Arguments),
+    Preset(preset::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
+}
+
+/// What a command ends with when it could do its work.
+type Outcome = Result<ExitCode, Failure>;
+
+/// Runs the command that `arguments` (the program's name first) ask for; prints its failure.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return failure::usage(&error),
+    };
+    let mut output = Output::stdout();
+    let outcome = dispatch(&cli, &mut output).and_then(|code| output.finish().map(|()| code));
+    outcome.unwrap_or_else(|failure| failure.print())
+}
+
+fn dispatch(cli: &Cli, output: &mut Output) -> Outcome {
+    let options = &cli.options;
+    match &cli.command {
+        Command::Check(arguments) => check::run(options, arguments, output),
+        Command::Policy(arguments) => policy::run(options, arguments, output),
+        Command::Reload(arguments) => reload::run(options, arguments, output),
+        Command::Status(arguments) => status::run(options, arguments, output),
+        Command::Log(arguments) => log::run(options, arguments, output),
+        Command::Preset(arguments) => preset::run(arguments, output),
+        Command::Completions(arguments) => completions::run(arguments, Cli::command(), output),
+        Command::Man(arguments) => man::run(arguments, Cli::command(), output),
+    }
+}
+
+const ABOUT: &str = "A local DNS resolver that decides which container registries can be reached";
+
+const LONG_ABOUT: &str = "\
+A local DNS resolver that decides which container registries a machine, a VM or a network can reach.
+
+It resolves the names of allowed registries and answers NXDOMAIN for everything else. What is allowed is written in \
+the files of a policy folder; a changed file is in force within a second, and a faulty one changes nothing.";
+
+const AFTER_HELP: &str = "\
+Examples:
+  pullgate check ghcr.io --policy ./policy.d   would ghcr.io resolve, and why
+  pullgate policy lint ./policy.d              every fault and warning, with its place
+  pullgate preset list                         registries whose hosts ship with the program
+  pullgate log --follow                        what is being denied, live
+
+Exit codes:
+  0   success
+  1   the answer is no: a name is denied, policies differ, the server is degraded
+  64  the command line is wrong
+  69  the server is not running, or its port is taken
+  74  reading or writing failed
+  78  the settings or the policy are faulty";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

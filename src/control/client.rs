@@ -49,8 +49,14 @@ pub enum ClientError {
     /// The answer is not what this version understands.
     #[error("the server's answer is not understood ({0}); is it of another version?")]
     NotUnderstood(String),
-    /// The server says no.
+    /// A followed log came to its end.
+    #[error("the server ended the stream: it stopped, or this reader did not keep up")]
+    Ended,
+    /// The request is wrong: a name that is none, an address that is none.
     #[error("{0}")]
+    Invalid(String),
+    /// The server cannot do it now.
+    #[error("the server refuses: {0}")]
     Refused(String),
 }
 
@@ -98,7 +104,7 @@ impl Client {
         if response.status() == StatusCode::OK {
             return Ok(Events { body: response.into_body(), buffer: Vec::new() });
         }
-        Err(refusal(&read_whole(response).await?))
+        Err(refusal(response.status(), &read_whole(response).await?))
     }
 
     async fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, ClientError> {
@@ -117,7 +123,7 @@ impl Client {
             StatusCode::OK | StatusCode::UNPROCESSABLE_ENTITY => {
                 serde_json::from_slice(&body).map_err(|error| ClientError::NotUnderstood(error.to_string()))
             }
-            _ => Err(refusal(&body)),
+            _ => Err(refusal(status, &body)),
         }
     }
 
@@ -195,11 +201,12 @@ async fn within<T>(
 }
 
 /// The server's own words for an answer that is neither 200 nor 422.
-fn refusal(body: &[u8]) -> ClientError {
+fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
     let answer: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     match answer.as_ref().and_then(|answer| answer["error"].as_str()) {
+        Some(message) if status == StatusCode::BAD_REQUEST => ClientError::Invalid(message.to_owned()),
         Some(message) => ClientError::Refused(message.to_owned()),
-        None => ClientError::NotUnderstood("no reason given".to_owned()),
+        None => ClientError::NotUnderstood(format!("status {status}")),
     }
 }
 

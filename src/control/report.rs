@@ -118,6 +118,9 @@ pub struct CheckReport {
     pub entry: Option<String>,
     /// The rule that decided.
     pub rule: Option<RuleReport>,
+    /// What else to know about an allowed name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// What would allow a denied name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
@@ -131,7 +134,7 @@ pub struct PolicyReport {
     pub generation: Option<u64>,
     /// Its digest.
     pub digest: String,
-    /// The groups, in the order of the files; empty: every client may use everything.
+    /// The groups, in the order of the files; none: every client may use everything.
     pub groups: Vec<GroupReport>,
     /// The rules, in the order of the files.
     pub rules: Vec<PolicyRule>,
@@ -146,6 +149,8 @@ pub struct GroupReport {
     pub mode: String,
     /// `deny` or `forward`.
     pub unlisted: String,
+    /// Its client ranges, and the listeners whose clients belong to it.
+    pub clients: Vec<String>,
 }
 
 /// One rule of the effective policy.
@@ -157,8 +162,8 @@ pub struct PolicyRule {
     pub kind: String,
     /// The entry it belongs to.
     pub entry: String,
-    /// The groups it is for; `None`: everyone.
-    pub groups: Option<Vec<String>>,
+    /// The groups it is for. Where there are no groups, it is for everyone.
+    pub groups: Vec<String>,
     /// `enforce`, or `audit` for an entry on trial.
     pub mode: String,
     /// Where it was written.

@@ -1,4 +1,6 @@
 //! What happened, for people: the log, the last denials, the counters. Changes nothing.
 
 pub mod http;
+pub mod logging;
 pub mod recent;
+pub mod writer;

@@ -12,6 +12,8 @@ use tokio::sync::mpsc;
 /// One question and what became of it. Names are in presentation form, every odd byte escaped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogEntry {
+    /// Its number, from 1 at the server's start: what a reader has seen.
+    pub id: u64,
     /// When, in UTC (RFC 3339).
     pub at: String,
     /// Who asked.
@@ -79,6 +81,7 @@ pub struct Recent {
 
 #[derive(Debug, Default)]
 struct Inner {
+    last_id: u64,
     entries: VecDeque<LogEntry>,
     followers: Vec<Follower>,
     dropped_followers: u64,
@@ -96,10 +99,12 @@ struct Follower {
 pub struct TooManyFollowers;
 
 impl Recent {
-    /// Keeps `entry`, forgets the oldest one beyond the limit, and tells the followers. One that does not keep up is
-    /// dropped.
-    pub fn push(&self, entry: LogEntry) {
+    /// Numbers and keeps `entry`, forgets the oldest one beyond the limit, and tells the followers. One that does not
+    /// keep up is dropped.
+    pub fn push(&self, mut entry: LogEntry) {
         let mut inner = self.lock();
+        inner.last_id += 1;
+        entry.id = inner.last_id;
         inner.tell(&entry);
         if inner.entries.len() == CAPACITY {
             inner.entries.pop_front();
@@ -190,6 +195,7 @@ pub(crate) mod tests {
     /// A denied question for `name` from 127.0.0.1.
     pub(crate) fn denied(name: &str) -> LogEntry {
         LogEntry {
+            id: 0,
             at: "2026-11-20T16:00:00Z".into(),
             client: IpAddr::from([127, 0, 0, 1]),
             listener: SocketAddr::from(([127, 0, 0, 1], 53)),

@@ -291,6 +291,11 @@ impl<'s> RuleRef<'s> {
         self.snapshot.entry_of(self.rule)
     }
 
+    /// Whether it allows (or, of a `[[deny]]`, denies) the clients of a group of the same snapshot.
+    pub fn is_for(self, group: GroupRef<'_>) -> bool {
+        std::ptr::eq(self.snapshot, group.snapshot) && self.snapshot.grants(self.entry(), Some(group.index))
+    }
+
     /// Where it is written; for a preset's host the place where the preset is named.
     pub fn place(self) -> Option<Place> {
         let tag = self.rule.tag();

@@ -1,0 +1,104 @@
+//! The options every command takes, and the settings and server they lead to.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use super::failure::Failure;
+use crate::config::{Environment, PolicySource, Settings};
+use crate::control::Client;
+use crate::diagnostic::{Diagnostic, Source};
+
+/// Options that any command takes, before or after its name.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Where things are")]
+pub(super) struct Options {
+    /// Settings file [default: /etc/pullgate/pullgate.toml if there is one, else the built-in default]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Policy folder, instead of the settings' own
+    #[arg(long, global = true, value_name = "DIR")]
+    policy: Option<PathBuf>,
+    /// Answer here instead of where the settings say; may be repeated [port: 53 if not given]
+    #[arg(long, global = true, value_name = "ADDR", value_parser = listen_address)]
+    listen: Vec<SocketAddr>,
+    /// Control socket, instead of the settings' own
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+/// Settings.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    /// What they say, options applied.
+    pub(super) settings: Settings,
+}
+
+impl Options {
+    /// The settings with the options applied.
+    pub(super) fn settings(&self) -> Result<Loaded, Failure> {
+        let mut loaded = self.read_settings()?;
+        let settings = &mut loaded.settings;
+        if let Some(folder) = &self.policy {
+            settings.policy.source = PolicySource::Directory(folder.clone());
+        }
+        if !self.listen.is_empty() {
+            settings.server.listen.clone_from(&self.listen);
+        }
+        if let Some(socket) = &self.socket {
+            settings.control.socket.clone_from(socket);
+        }
+        Ok(loaded)
+    }
+
+    /// The policy folder that the command line names.
+    pub(super) fn policy(&self) -> Option<&Path> {
+        self.policy.as_deref()
+    }
+
+    /// The server to ask: at `--socket`, else where the settings say, else where a service has it. (A service's folder
+    /// is in its own environment only, so that settings that do not name the socket lead others elsewhere.)
+    pub(super) fn client(&self) -> Result<Client, Failure> {
+        if let Some(socket) = &self.socket {
+            return Ok(Client::new(socket));
+        }
+        let own = self.read_settings()?.settings.control.socket;
+        let service = Path::new(SERVICE_SOCKET);
+        Ok(Client::new(if !own.exists() && service.exists() { service } else { &own }))
+    }
+
+    fn read_settings(&self) -> Result<Loaded, Failure> {
+        let environment = Environment::of_process();
+        let file = self.config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG));
+        let text = match std::fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.config.is_none() => {
+                return Ok(Loaded { settings: Settings::embedded(&environment) });
+            }
+            Err(error) => {
+                let fault = Diagnostic::about(file, format!("cannot be read: {error}"));
+                return Err(Failure::Faults(vec![fault]));
+            }
+        };
+        let parsed = Settings::parse(&Source::new(file, text), &environment);
+        let (settings, _) = parsed.map_err(Failure::Faults)?;
+        Ok(Loaded { settings })
+    }
+}
+
+/// Runs what a command asks the server, on this thread.
+pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::Io(format!("cannot start: {error}")))?.block_on(work)
+}
+
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let address = text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS_PORT)));
+    address.map_err(|_| "an IP address, with a port or without: 127.0.0.1:5300, [::1]:5300".to_owned())
+}
+
+const DEFAULT_CONFIG: &str = "/etc/pullgate/pullgate.toml";
+/// Where the packaged service has its control socket.
+const SERVICE_SOCKET: &str = "/run/pullgate/control.sock";
+const DNS_PORT: u16 = 53;

@@ -1,0 +1,298 @@
+//! `pullgate policy`: what the files say, what is in force, what a change would change.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::failure::{self, Failure};
+use super::options::{self, Options};
+use super::output::Output;
+use super::{ExitCode, Outcome, compiled};
+use crate::config::PolicySource;
+use crate::control::explain;
+use crate::control::report::{FaultReport, PolicyReport, PolicyRule};
+
+/// What the policy files say, what is in force, what a change would change
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Show every fault and warning of a policy, each with its place
+    ///
+    /// Exit codes: 0 no fault (there may be warnings); 78 faults: a server would not take this policy.
+    Lint {
+        /// The policy folder [default: the settings' own]
+        path: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the groups and rules in force
+    ///
+    /// Asks the running server; with PATH (or --policy) it shows what the files of a folder would put in force.
+    Show {
+        /// A policy folder, instead of what is in force
+        path: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show which verdicts differ between two policy folders
+    ///
+    /// With one folder: what would change if it were put in force on the running server.
+    ///
+    /// Exit codes: 0 the same; 1 different; 69 the server is not running; 78 a folder has faults.
+    Diff {
+        /// The policy as it is; alone: the policy as it might be
+        old: PathBuf,
+        /// The policy as it might be
+        new: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output) -> Outcome {
+    match &arguments.command {
+        Command::Lint { path, json } => lint(options, path.as_deref(), *json, output),
+        Command::Show { path, json } => show(options, path.as_deref(), *json, output),
+        Command::Diff { old, new, json } => diff(options, (old, new.as_deref()), *json, output),
+    }
+}
+
+/// What `policy lint --json` prints.
+#[derive(Debug, Serialize)]
+struct LintReport {
+    rules: usize,
+    faults: Vec<FaultReport>,
+    warnings: Vec<FaultReport>,
+}
+
+fn lint(options: &Options, path: Option<&Path>, json: bool, output: &mut Output) -> Outcome {
+    let settings = options.settings()?.settings;
+    let source = path.map_or(settings.policy.source.clone(), |path| PolicySource::Directory(path.to_owned()));
+    let compiled = compiled::compiled(&source, &settings);
+    let rules = compiled.as_ref().map_or(0, |compiled| compiled.snapshot.rule_count());
+    let found = compiled.map_or_else(|found| found, |compiled| compiled.warnings);
+    let faults = found.iter().filter(|diagnostic| diagnostic.is_fault()).count();
+    if json {
+        let (faults, warnings): (Vec<_>, Vec<_>) = found.iter().partition(|diagnostic| diagnostic.is_fault());
+        output.json(&LintReport { rules, faults: FaultReport::all(faults), warnings: FaultReport::all(warnings) })?;
+    } else {
+        found.iter().try_for_each(|diagnostic| writeln!(output, "{diagnostic}"))?;
+        match faults {
+            0 => writeln!(output, "{rules} rules, {} warnings: a server takes this policy", found.len())?,
+            _ => writeln!(output, "{faults} faults: a server refuses this policy whole")?,
+        }
+    }
+    Ok(if faults == 0 { ExitCode::SUCCESS } else { ExitCode::from(failure::CONFIG) })
+}
+
+fn show(options: &Options, path: Option<&Path>, json: bool, output: &mut Output) -> Outcome {
+    let report = match path.or(options.policy()) {
+        Some(path) => report_of(options, path)?,
+        None => running(options)?,
+    };
+    if json {
+        output.json(&report)?;
+    } else {
+        print_policy(&report, output)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report_of(options: &Options, folder: &Path) -> Result<PolicyReport, Failure> {
+    let settings = options.settings()?.settings;
+    Ok(explain::policy(&compiled::from_folder(folder, &settings)?.snapshot, None))
+}
+
+fn running(options: &Options) -> Result<PolicyReport, Failure> {
+    let client = options.client()?;
+    options::block_on(async { Ok(client.policy().await?) })
+}
+
+fn print_policy(report: &PolicyReport, output: &mut Output) -> Result<(), Failure> {
+    match report.generation {
+        Some(generation) => writeln!(output, "in force: generation {generation}, digest {}", report.digest)?,
+        None => writeln!(output, "digest {}", report.digest)?,
+    }
+    if !report.groups.is_empty() {
+        writeln!(output)?;
+        let head = ["group", "mode", "unlisted", "clients"].map(str::to_uppercase);
+        let rows = report
+            .groups
+            .iter()
+            .map(|group| [group.name.clone(), group.mode.clone(), group.unlisted.clone(), group.clients.join(", ")]);
+        output.table(&std::iter::once(head).chain(rows).collect::<Vec<_>>())?;
+    }
+    writeln!(output)?;
+    let head = ["pattern", "kind", "entry", "mode", "groups", "place"].map(str::to_uppercase);
+    let rows = report.rules.iter().map(|rule| rule_row(rule, report.groups.is_empty()));
+    output.table(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
+}
+
+fn rule_row(rule: &PolicyRule, no_groups: bool) -> [String; 6] {
+    let groups = if no_groups { "everyone".to_owned() } else { rule.groups.join(",") };
+    let PolicyRule { pattern, kind, entry, mode, .. } = rule.clone();
+    [pattern, kind, entry, mode, groups, place(rule)]
+}
+
+fn place(rule: &PolicyRule) -> String {
+    match (&rule.path, rule.line) {
+        (Some(path), Some(line)) => format!("{}:{line}", path.display()),
+        _ => String::new(),
+    }
+}
+
+/// One difference between two policies.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Change {
+    /// Whose clients see it; `None` where there are no groups.
+    group: Option<String>,
+    /// The pattern, or what of the group changed: `mode`, `unlisted`.
+    subject: String,
+    /// Before; `None`: no rule had this pattern.
+    old: Option<String>,
+    /// After; `None`: no rule has it.
+    new: Option<String>,
+}
+
+fn diff(options: &Options, (old, new): (&Path, Option<&Path>), json: bool, output: &mut Output) -> Outcome {
+    let (old, new) = match new {
+        Some(new) => (report_of(options, old)?, report_of(options, new)?),
+        None => (running(options)?, report_of(options, old)?),
+    };
+    let changes = changes(&old, &new);
+    if json {
+        output.json(&changes)?;
+    } else {
+        changes.iter().try_for_each(|change| print_change(change, output))?;
+    }
+    Ok(if changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(failure::NO) })
+}
+
+fn print_change(change: &Change, output: &mut Output) -> Result<(), Failure> {
+    let Change { group, subject, old, new } = change;
+    let whose = group.as_ref().map(|group| format!("  group {group}")).unwrap_or_default();
+    match (old, new) {
+        (Some(old), Some(new)) => writeln!(output, "~ {subject}: {old} -> {new}{whose}")?,
+        (None, Some(new)) => writeln!(output, "+ {subject}: {new}{whose}")?,
+        (Some(old), None) => writeln!(output, "- {subject}: {old}{whose}")?,
+        (None, None) => {}
+    }
+    Ok(())
+}
+
+/// What a group (or, without groups, everyone) and a subject lead to.
+type Effect<'r> = BTreeMap<(Option<&'r str>, &'r str), &'r str>;
+
+/// Every pattern and every group's terms that differ, by group.
+fn changes(old: &PolicyReport, new: &PolicyReport) -> Vec<Change> {
+    let (old, new) = (effect(old), effect(new));
+    let subjects: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).copied().collect();
+    let differs = subjects.into_iter().filter(|subject| old.get(subject) != new.get(subject));
+    let own = |text: &&str| (*text).to_owned();
+    differs
+        .map(|subject @ (group, what)| Change {
+            group: group.map(str::to_owned),
+            subject: what.to_owned(),
+            old: old.get(&subject).map(own),
+            new: new.get(&subject).map(own),
+        })
+        .collect()
+}
+
+fn effect(report: &PolicyReport) -> Effect<'_> {
+    let mut effect = Effect::new();
+    for group in &report.groups {
+        effect.insert((Some(&group.name), "mode"), &group.mode);
+        effect.insert((Some(&group.name), "unlisted"), &group.unlisted);
+    }
+    for rule in &report.rules {
+        let everyone = report.groups.is_empty().then_some(None);
+        for group in everyone.into_iter().chain(rule.groups.iter().map(|group| Some(group.as_str()))) {
+            let verdict = effect.entry((group, &rule.pattern)).or_insert("audit");
+            *verdict = stronger(verdict, rule_verdict(rule));
+        }
+    }
+    effect
+}
+
+fn rule_verdict(rule: &PolicyRule) -> &str {
+    match (rule.kind.as_str(), rule.mode.as_str()) {
+        ("deny", _) => "deny",
+        (_, "audit") => "audit",
+        _ => "allow",
+    }
+}
+
+/// Of two rules with one pattern: a deny beats an allow, an allow beats an audit.
+fn stronger<'a>(one: &'a str, other: &'a str) -> &'a str {
+    ["deny", "allow"].into_iter().find(|verdict| *verdict == one || *verdict == other).unwrap_or("audit")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::report::GroupReport;
+
+    fn rule(pattern: &str, kind: &str, mode: &str, groups: &[&str]) -> PolicyRule {
+        PolicyRule {
+            pattern: pattern.into(),
+            kind: kind.into(),
+            entry: "e".into(),
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            mode: mode.into(),
+            path: None,
+            line: None,
+        }
+    }
+
+    fn group(name: &str, mode: &str) -> GroupReport {
+        GroupReport { name: name.into(), mode: mode.into(), unlisted: "deny".into(), clients: Vec::new() }
+    }
+
+    fn shown(old: &PolicyReport, new: &PolicyReport) -> Vec<String> {
+        let show = |change: Change| {
+            let (old, new) = (change.old.unwrap_or_default(), change.new.unwrap_or_default());
+            format!("{}/{}: {old}->{new}", change.group.unwrap_or_default(), change.subject)
+        };
+        changes(old, new).into_iter().map(show).collect()
+    }
+
+    #[test]
+    fn added_removed_and_changed_patterns_are_told_apart() {
+        let old = [rule("a.example", "registry", "enforce", &[]), rule("b.example", "registry", "enforce", &[])];
+        let new = [rule("b.example", "deny", "enforce", &[]), rule("c.example", "registry", "audit", &[])];
+        let [old, new] = [old, new].map(|rules| PolicyReport { rules: rules.to_vec(), ..PolicyReport::default() });
+        assert_eq!(shown(&old, &new), ["/a.example: allow->", "/b.example: allow->deny", "/c.example: ->audit"]);
+    }
+
+    #[test]
+    fn a_rule_that_moves_between_groups_and_a_groups_new_mode_are_changes() {
+        let policy = |holder: &str, mode: &str| PolicyReport {
+            groups: vec![group("ci", mode), group("dev", "enforce")],
+            rules: vec![rule("a.example", "registry", "enforce", &[holder])],
+            ..PolicyReport::default()
+        };
+        assert_eq!(
+            shown(&policy("ci", "enforce"), &policy("dev", "audit")),
+            ["ci/a.example: allow->", "ci/mode: enforce->audit", "dev/a.example: ->allow"]
+        );
+    }
+
+    #[test]
+    fn the_same_policy_in_another_order_is_no_change() {
+        let rules = [rule("a.example", "registry", "enforce", &[]), rule("a.example", "deny", "enforce", &[])];
+        let old = PolicyReport { rules: rules.to_vec(), ..PolicyReport::default() };
+        let new = PolicyReport { rules: rules.into_iter().rev().collect(), ..PolicyReport::default() };
+        assert_eq!(shown(&old, &new), [""; 0]);
+    }
+}

@@ -1,0 +1,85 @@
+//! `pullgate status`: how the running resolver is.
+
+use std::io::Write;
+
+use super::failure::{self, Failure};
+use super::options::{self, Options};
+use super::output::Output;
+use super::{ExitCode, Outcome};
+use crate::control::report::{FaultReport, ListenReport, State, StatusReport};
+use crate::diagnostic::Severity;
+
+/// Show how the running resolver is: policy in force, listeners, faults
+///
+/// Exit codes: 0 ok; 1 degraded (the files are faulty, an earlier policy is in force) or deny-all (no policy at all);
+/// 69 the server is not running.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output) -> Outcome {
+    let client = options.client()?;
+    let report = options::block_on(async { Ok(client.status().await?) })?;
+    if arguments.json {
+        output.json(&report)?;
+    } else {
+        print(&report, output)?;
+    }
+    Ok(match report.state {
+        State::Ok => ExitCode::SUCCESS,
+        State::Degraded | State::DenyAll => ExitCode::from(failure::NO),
+    })
+}
+
+fn print(report: &StatusReport, output: &mut Output) -> Result<(), Failure> {
+    writeln!(output, "{}", headline(report.state))?;
+    writeln!(output, "  policy   generation {}, {} rules, digest {}", report.generation, report.rules, report.digest)?;
+    writeln!(output, "           in force since {} ({})", report.since, age(&report.since))?;
+    for line in listeners(&report.listen) {
+        writeln!(output, "  listens  {line}")?;
+    }
+    writeln!(output, "  server   {}, pid {}, up {}", report.version, report.pid, age(&report.started))?;
+    if !report.forwards_unlisted.is_empty() {
+        let groups = report.forwards_unlisted.join(", ");
+        writeln!(output, "  note     unlisted registries are reachable for: {groups} (unlisted = \"forward\")")?;
+    }
+    print_each(&report.warnings, Severity::Warning, output)?;
+    print_each(&report.faults, Severity::Fault, output)
+}
+
+fn headline(state: State) -> &'static str {
+    match state {
+        State::Ok => "ok: the policy files are in force",
+        State::Degraded => "degraded: the policy files are faulty, an earlier policy is in force",
+        State::DenyAll => "deny-all: there is no policy to put in force, every name is denied",
+    }
+}
+
+/// One line an address, with everything spoken there.
+fn listeners(listen: &[ListenReport]) -> Vec<String> {
+    let mut lines: Vec<(std::net::SocketAddr, Vec<&str>)> = Vec::new();
+    for listener in listen {
+        match lines.iter_mut().find(|(address, _)| *address == listener.address) {
+            Some((_, transports)) => transports.push(&listener.transport),
+            None => lines.push((listener.address, vec![&listener.transport])),
+        }
+    }
+    lines.into_iter().map(|(address, transports)| format!("{address} ({})", transports.join(", "))).collect()
+}
+
+fn print_each(faults: &[FaultReport], severity: Severity, output: &mut Output) -> Result<(), Failure> {
+    for fault in faults {
+        writeln!(output, "{}", fault.clone().into_diagnostic(severity))?;
+    }
+    Ok(())
+}
+
+/// How long ago `since` was, in words such as `2h 5m`; empty when it is no time.
+fn age(since: &str) -> String {
+    let Ok(since) = since.parse::<jiff::Timestamp>() else { return String::new() };
+    let seconds = jiff::Timestamp::now().duration_since(since).as_secs().max(0);
+    humantime::format_duration(std::time::Duration::from_secs(seconds.unsigned_abs())).to_string()
+}

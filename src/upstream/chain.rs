@@ -215,3 +215,6 @@ fn add_other_targets(kept: &mut Kept) -> Result<(), Malformed> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -248,3 +248,6 @@ fn hedge_delay(round_trip: Option<Duration>) -> Duration {
     let delay = round_trip.map_or(*HEDGE.end(), |round_trip| round_trip * HEDGE_ROUND_TRIPS);
     delay.clamp(*HEDGE.start(), *HEDGE.end())
 }
+
+#[cfg(test)]
+mod tests;

@@ -224,3 +224,6 @@ fn mix_case(name: &mut [u8]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

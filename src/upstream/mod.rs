@@ -19,6 +19,8 @@ mod routes;
 mod server;
 mod svcb;
 mod system;
+#[cfg(test)]
+mod testing;
 mod wire;
 
 use std::net::SocketAddr;

@@ -352,3 +352,6 @@ impl Stored {
         (age < lifetime).then(|| Held { answer: self.answer.clone(), age, stale: false, refresh_due })
     }
 }
+
+#[cfg(test)]
+mod tests;

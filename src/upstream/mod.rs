@@ -400,3 +400,6 @@ async fn follow_system(resolver: Weak<Resolver>, paths: SystemPaths, mut known: 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

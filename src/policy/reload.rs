@@ -1,0 +1,288 @@
+//! The one way a policy comes into force: read, compile beside the old, swap, keep a copy; on any fault keep the old.
+//!
+//! Plain functions over files and a clock; [`crate::policy::watch`] says when.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::Serialize;
+use tracing::{error, info, warn};
+
+use crate::diagnostic::{Diagnostic, Severity, Source};
+use crate::policy::compile::{Compiled, Options, load};
+use crate::policy::document::read_directory;
+use crate::policy::last_good::LastGood;
+use crate::policy::snapshot::Snapshot;
+use crate::policy::store::{PolicyState, PolicyStatus, PolicyStore};
+
+/// Where the policy comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Every policy file of this folder.
+    Directory(PathBuf),
+    /// The text of one TOML document in the program.
+    Embedded(&'static str),
+}
+
+/// Tells the time. Policies depend on it through `expires` only.
+pub trait Clock: Send + Sync + 'static {
+    /// The time of day; it may be set, back as well as forth.
+    fn now(&self) -> SystemTime;
+}
+
+/// The machine's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+/// Why the policy is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// SIGHUP.
+    Signal,
+    /// A request on the control socket.
+    Control,
+    /// The file system said that something changed.
+    FileEvent,
+    /// The look every few seconds, for what the file system does not say.
+    Poll,
+    /// An entry ended, or the clock was set.
+    Expiry,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReloadOutcome {
+    /// A policy that decides otherwise is in force.
+    Applied {
+        /// Its generation.
+        generation: u64,
+        /// What somebody should look at.
+        warnings: Vec<Diagnostic>,
+    },
+    /// The policy is good and decides as the one before.
+    Unchanged {
+        /// The generation in force.
+        generation: u64,
+        /// What somebody should look at.
+        warnings: Vec<Diagnostic>,
+    },
+    /// The policy has faults; the one before stays.
+    Refused {
+        /// All of them, and the warnings beside them.
+        faults: Vec<Diagnostic>,
+    },
+}
+
+/// The files of a policy at one moment, or why they could not be read.
+pub(super) type Reading = Result<Vec<Source>, Vec<Diagnostic>>;
+
+/// Brings policies into force.
+pub struct Reloader {
+    store: Arc<PolicyStore>,
+    origin: Origin,
+    options: Options,
+    last_good: LastGood,
+    clock: Arc<dyn Clock>,
+    /// The files of the policy in force; none under deny-all.
+    in_force: Option<Vec<Source>>,
+    /// The files looked at last.
+    seen: Reading,
+}
+
+impl Reloader {
+    /// Brings the first policy into force: the one written, else the last good one kept in `state`, else one that denies
+    /// everything. What happened is in the store's status.
+    pub fn start(origin: Origin, options: Options, state: &Path, clock: Arc<dyn Clock>) -> Self {
+        let now = clock.now();
+        let last_good = LastGood::new(state);
+        let seen = origin.read();
+        let first = First::choose(&seen, &last_good, &options, now);
+        let store = Arc::new(PolicyStore::new(first.snapshot, first.state, now));
+        let reloader = Self { store, origin, options, last_good, clock, in_force: first.files, seen };
+        let unkept = match first.state {
+            PolicyState::Ok => reloader.keep(),
+            PolicyState::Degraded | PolicyState::DenyAll => None,
+        };
+        reloader.store.report(|status| {
+            status.faults = first.faults;
+            status.warnings = first.warnings;
+            status.warnings.extend(unkept);
+        });
+        log_start(&reloader.store.status());
+        reloader
+    }
+
+    /// The store that this fills.
+    pub fn store(&self) -> &Arc<PolicyStore> {
+        &self.store
+    }
+
+    /// Where the policy comes from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Whether a reading differs from the last one that was acted upon.
+    pub(super) fn is_news(&self, reading: &Reading) -> bool {
+        !same(reading, &self.seen)
+    }
+
+    /// Compiles a reading and puts it in force, or keeps the policy in force and says why.
+    pub(super) fn reload(&mut self, reading: Reading, cause: Cause) -> ReloadOutcome {
+        let now = self.clock.now();
+        let compiled = reading.clone().and_then(|files| load(files, &self.options, now));
+        self.seen = reading;
+        match compiled {
+            Ok(compiled) => self.accept(compiled, cause, now),
+            Err(faults) => self.refuse(faults, cause),
+        }
+    }
+
+    /// Leaves out what has ended by now, or takes back what a clock set back has not ended yet, from the policy in force:
+    /// also while the files have faults.
+    pub(super) fn expire(&mut self) {
+        let now = self.clock.now();
+        let is_current = self.store.current().snapshot.is_current(now);
+        let Some(files) = self.in_force.clone().filter(|_| !is_current) else { return };
+        match load(files, &self.options, now) {
+            Ok(Compiled { snapshot, warnings }) => {
+                let generation = self.store.swap(snapshot, now, |status| status.warnings = warnings);
+                info!(cause = ?Cause::Expiry, generation, "policy entries ended or began anew");
+            }
+            Err(faults) => error!(faults = faults.len(), "the policy in force no longer compiles; it stays as it is"),
+        }
+    }
+
+    /// How long the policy in force stays as it is, if the clock is not set.
+    pub(super) fn until_expiry(&self) -> Option<std::time::Duration> {
+        let next = self.store.current().snapshot.next_expiry()?;
+        Some(next.duration_since(self.clock.now()).unwrap_or_default())
+    }
+
+    fn accept(&mut self, compiled: Compiled, cause: Cause, now: SystemTime) -> ReloadOutcome {
+        let Compiled { snapshot, mut warnings } = compiled;
+        let applied = self.store.swap(snapshot, now, |status| {
+            status.state = PolicyState::Ok;
+            status.faults.clear();
+            status.warnings.clone_from(&warnings);
+        });
+        self.in_force = self.seen.clone().ok();
+        if let Some(warning) = self.keep() {
+            warnings.push(warning.clone());
+            self.store.report(|status| status.warnings.push(warning));
+        }
+        let PolicyStatus { generation, digest, rules, .. } = self.store.status();
+        if applied.is_none() {
+            info!(?cause, generation, "policy unchanged");
+            return ReloadOutcome::Unchanged { generation, warnings };
+        }
+        info!(?cause, generation, %digest, rules, warnings = warnings.len(), "policy applied");
+        ReloadOutcome::Applied { generation, warnings }
+    }
+
+    fn refuse(&self, faults: Vec<Diagnostic>, cause: Cause) -> ReloadOutcome {
+        self.store.report(|status| {
+            status.faults.clone_from(&faults);
+            status.refused += 1;
+            if status.state == PolicyState::Ok {
+                status.state = PolicyState::Degraded;
+            }
+        });
+        let generation = self.store.current().generation;
+        error!(
+            ?cause,
+            generation,
+            faults = faults.len(),
+            first = first_line(&faults),
+            "policy refused; the one before stays"
+        );
+        ReloadOutcome::Refused { faults }
+    }
+
+    /// Keeps a copy of the files in force; a warning if that fails.
+    fn keep(&self) -> Option<Diagnostic> {
+        let (Origin::Directory(_), Some(files)) = (&self.origin, &self.in_force) else { return None };
+        let error = self.last_good.save(files).err()?;
+        warn!(%error, "the last good policy cannot be kept");
+        let message = format!("the last good policy cannot be kept: {error}");
+        let warning = Diagnostic { severity: Severity::Warning, ..Diagnostic::about(self.last_good.path(), message) };
+        Some(warning.hint("a restart that meets a faulty policy would deny everything"))
+    }
+}
+
+impl Origin {
+    pub(super) fn read(&self) -> Reading {
+        match self {
+            Self::Directory(path) => read_directory(path),
+            Self::Embedded(text) => Ok(vec![Source::new(EMBEDDED_NAME, *text)]),
+        }
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
+
+/// The policy that a start brings into force.
+struct First {
+    state: PolicyState,
+    snapshot: Snapshot,
+    files: Option<Vec<Source>>,
+    faults: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
+}
+
+impl First {
+    fn choose(seen: &Reading, last_good: &LastGood, options: &Options, now: SystemTime) -> Self {
+        let compile = |reading: Reading| {
+            let files = reading?;
+            load(files.clone(), options, now).map(|compiled| (files, compiled))
+        };
+        let faults = match compile(seen.clone()) {
+            Ok((files, Compiled { snapshot, warnings })) => {
+                return Self { state: PolicyState::Ok, snapshot, files: Some(files), faults: Vec::new(), warnings };
+            }
+            Err(faults) => faults,
+        };
+        let Ok((files, Compiled { snapshot, warnings })) = compile(last_good.load()) else {
+            let snapshot = Snapshot::deny_all(options);
+            return Self { state: PolicyState::DenyAll, snapshot, files: None, faults, warnings: Vec::new() };
+        };
+        Self { state: PolicyState::Degraded, snapshot, files: Some(files), faults, warnings }
+    }
+}
+
+fn log_start(status: &PolicyStatus) {
+    let PolicyStatus { digest, rules, faults, warnings, .. } = status;
+    let first = first_line(faults);
+    match status.state {
+        PolicyState::Ok => info!(%digest, rules, warnings = warnings.len(), "policy in force"),
+        PolicyState::Degraded => error!(rules, first, "the policy has faults; the last good one is in force"),
+        PolicyState::DenyAll => error!(first, "no valid policy; everything is denied"),
+    }
+}
+
+/// The first fault's first line, for the log; `status` and `lint` show all.
+fn first_line(faults: &[Diagnostic]) -> String {
+    let fault = faults.iter().find(|fault| fault.is_fault());
+    fault.map(ToString::to_string).and_then(|text| text.lines().next().map(str::to_owned)).unwrap_or_default()
+}
+
+/// Whether two readings found the same files with the same bytes, or the same faults.
+pub(super) fn same(a: &Reading, b: &Reading) -> bool {
+    match (a, b) {
+        (Ok(a), Ok(b)) => {
+            let same_file = |(a, b): (&Source, &Source)| a.path() == b.path() && a.text() == b.text();
+            a.len() == b.len() && a.iter().zip(b).all(same_file)
+        }
+        (Err(a), Err(b)) => a == b,
+        _ => false,
+    }
+}
+
+/// How the policy in the program is called in complaints.
+const EMBEDDED_NAME: &str = "built-in policy";

@@ -1,0 +1,132 @@
+//! The policy in force: one pointer that every question reads once, and what there is to say about it.
+//!
+//! Only [`crate::policy::reload`] swaps the pointer. Readers take no lock.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arc_swap::{ArcSwap, Guard};
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::diagnostic::Diagnostic;
+use crate::policy::snapshot::{Digest, Snapshot};
+
+/// Holds the policy in force.
+#[derive(Debug)]
+pub struct PolicyStore {
+    current: ArcSwap<InForce>,
+    status: watch::Sender<PolicyStatus>,
+}
+
+/// A policy in force.
+#[derive(Debug)]
+pub struct InForce {
+    /// The policy.
+    pub snapshot: Snapshot,
+    /// Counts the policies that were in force, from 1; one that decides alike does not count.
+    pub generation: u64,
+    /// When a policy that decides like this one came into force.
+    pub since: SystemTime,
+}
+
+/// How well things stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PolicyState {
+    /// The policy as it is written is in force.
+    Ok,
+    /// The policy as it is written has faults; an earlier one is in force.
+    Degraded,
+    /// No valid policy could be had; everything is denied.
+    DenyAll,
+}
+
+/// What there is to say about the policy in force.
+#[derive(Clone, Debug)]
+pub struct PolicyStatus {
+    /// How well things stand.
+    pub state: PolicyState,
+    /// [`InForce::generation`].
+    pub generation: u64,
+    /// The digest of the policy in force.
+    pub digest: Digest,
+    /// [`InForce::since`].
+    pub since: SystemTime,
+    /// How many rules are in force.
+    pub rules: usize,
+    /// Why the policy as it is written is not in force.
+    pub faults: Vec<Diagnostic>,
+    /// What somebody should look at.
+    pub warnings: Vec<Diagnostic>,
+    /// How often a policy came into force since the start.
+    pub applied: u64,
+    /// How often one was refused since the start.
+    pub refused: u64,
+}
+
+impl PolicyStore {
+    /// A store with its first policy.
+    pub(super) fn new(snapshot: Snapshot, state: PolicyState, since: SystemTime) -> Self {
+        let status = PolicyStatus {
+            state,
+            generation: 1,
+            digest: snapshot.digest(),
+            since,
+            rules: snapshot.rule_count(),
+            faults: Vec::new(),
+            warnings: Vec::new(),
+            applied: 1,
+            refused: 0,
+        };
+        let current = ArcSwap::from_pointee(InForce { snapshot, generation: 1, since });
+        Self { current, status: watch::Sender::new(status) }
+    }
+
+    /// A store whose policy never changes.
+    pub fn fixed(snapshot: Snapshot, since: SystemTime) -> Arc<Self> {
+        let state = if snapshot.is_deny_all() { PolicyState::DenyAll } else { PolicyState::Ok };
+        Arc::new(Self::new(snapshot, state, since))
+    }
+
+    /// The policy in force. A question takes it once and is judged by nothing else.
+    pub fn current(&self) -> Guard<Arc<InForce>> {
+        self.current.load()
+    }
+
+    /// What there is to say about it.
+    pub fn status(&self) -> PolicyStatus {
+        self.status.borrow().clone()
+    }
+
+    /// The status, and every change of it.
+    pub fn subscribe(&self) -> watch::Receiver<PolicyStatus> {
+        self.status.subscribe()
+    }
+
+    /// Puts a policy in force, as the next generation unless it decides like the one before: then its rules only stand
+    /// at other places. `change` is made to the status in the same step. The new generation, or `None`.
+    pub(super) fn swap(
+        &self,
+        snapshot: Snapshot,
+        now: SystemTime,
+        change: impl FnOnce(&mut PolicyStatus),
+    ) -> Option<u64> {
+        let before = self.current.load();
+        let (digest, rules) = (snapshot.digest(), snapshot.rule_count());
+        let is_new = digest != before.snapshot.digest();
+        let (generation, since) = if is_new { (before.generation + 1, now) } else { (before.generation, before.since) };
+        self.current.store(Arc::new(InForce { snapshot, generation, since }));
+        self.status.send_modify(|status| {
+            let applied = status.applied + u64::from(is_new);
+            *status = PolicyStatus { generation, digest, since, rules, applied, ..status.clone() };
+            change(status);
+        });
+        is_new.then_some(generation)
+    }
+
+    /// Changes what is said about the policy in force.
+    pub(super) fn report(&self, change: impl FnOnce(&mut PolicyStatus)) {
+        self.status.send_modify(change);
+    }
+}

@@ -182,13 +182,20 @@ impl Preset {
         entry
     }
 
-    /// The purposes that `include` can add here.
+    /// The purposes that turn a host on when `include` has them, and nothing but them.
     pub fn optional_purposes(&self) -> Vec<Purpose> {
-        let optional = self.hosts.iter().filter(|host| !host.required);
+        let certain = self.hosts.iter().filter(|host| host.confidence != Confidence::Uncertain);
+        let optional = certain.filter(|host| !host.required && !self.has_optional_placeholder(host));
         let mut purposes: Vec<Purpose> = optional.flat_map(|host| host.purposes.iter().copied()).collect();
         purposes.sort_unstable();
         purposes.dedup();
         purposes
+    }
+
+    fn has_optional_placeholder(&self, host: &PresetHost) -> bool {
+        let optional =
+            |name| self.placeholders.iter().any(|placeholder| placeholder.optional && placeholder.name == name);
+        host.placeholders().any(optional)
     }
 
     /// The `values` line: what must be given, or what may be if nothing must.

@@ -129,12 +129,6 @@ impl Preset {
             && (host.required || by_purpose || by_word || self.has_optional_placeholder(host))
     }
 
-    fn has_optional_placeholder(&self, host: &PresetHost) -> bool {
-        let optional =
-            |name| self.placeholders.iter().any(|placeholder| placeholder.optional && placeholder.name == name);
-        host.placeholders().any(optional)
-    }
-
     fn patterns<'p>(
         &'p self,
         on: &[&'p PresetHost],
@@ -550,6 +544,7 @@ mod tests {
     #[test]
     fn words_and_presets_that_add_nothing_warn() {
         assert_eq!(warnings("mcr", &["api", "signing"], &[])[0].subject, Subject::Include(1));
+        assert_eq!(warnings("huggingface", &["auth"], &[])[0].hint, "it has `uncertain`");
         assert_eq!(warnings("mcr", &["uncertain"], &[])[0].message, "preset `mcr` has no optional `uncertain` hosts");
         assert_eq!(kinds(&warnings("docker-desktop", &[], &[])), [WarningKind::NoEffect]);
     }

@@ -1,1 +1,76 @@
 //! DNS as clients see it: packets in, answers out. `pipeline` is the page to read first.
+//!
+//! `wire` reads queries and `answer` writes answers; `pipeline` decides between them, without I/O but for what no cache
+//! holds. `udp`, `tcp` and `encrypted` carry bytes to it and back; `listen` binds them. `event` and `counters` tell the
+//! rest of the program what happened. Nothing here knows how anything is displayed.
+
+use std::net::{IpAddr, SocketAddr};
+
+pub mod counters;
+pub mod event;
+pub mod listen;
+pub mod pipeline;
+
+mod answer;
+mod encrypted;
+mod port_owner;
+mod tcp;
+#[cfg(test)]
+mod testing;
+mod udp;
+mod wire;
+
+pub use counters::Counters;
+pub use encrypted::CertificateError;
+pub use event::{Event, EventSink};
+pub use listen::{BindError, Listeners};
+pub use pipeline::Pipeline;
+pub use port_owner::PortOwner;
+
+/// Who asks, and how they reached us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The client; an IPv4-mapped IPv6 address counts as IPv4.
+    pub client: SocketAddr,
+    /// The listener that took the question, as configured; port 0 is the port that was bound instead.
+    pub listener: SocketAddr,
+    /// How it came.
+    pub transport: Transport,
+}
+
+/// How a question came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Plain UDP.
+    Udp,
+    /// Plain TCP.
+    Tcp,
+    /// DNS over TLS (RFC 7858).
+    Tls,
+    /// DNS over HTTPS (RFC 8484).
+    Https,
+}
+
+impl Peer {
+    /// A peer; an IPv4-mapped IPv6 client becomes an IPv4 one.
+    pub fn new(client: SocketAddr, listener: SocketAddr, transport: Transport) -> Self {
+        Self { client: SocketAddr::new(client.ip().to_canonical(), client.port()), listener, transport }
+    }
+
+    /// The client's address.
+    pub fn address(&self) -> IpAddr {
+        self.client.ip()
+    }
+}
+
+impl Transport {
+    /// In a word: `udp`, `tcp`, `tls`, `https`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Https => "https",
+        }
+    }
+}

@@ -270,6 +270,12 @@ impl Resolver {
         }
     }
 
+    /// Whether the question goes to servers that somebody chose for it, a route's or a service's own, and not to the
+    /// default ones.
+    pub fn is_routed(&self, lookup: &Lookup<'_>) -> bool {
+        self.routes.is_routed(lookup)
+    }
+
     /// Counts since the start.
     pub fn counters(&self) -> Counters {
         let Totals { asked, coalesced, failed, busy, stale, refreshed } = &self.totals;

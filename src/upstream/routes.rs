@@ -68,6 +68,11 @@ impl Routes {
         self.hasher.hash_one((table.generation, domain))
     }
 
+    /// Whether a route or a service's own servers answer.
+    pub(super) fn is_routed(&self, lookup: &Lookup<'_>) -> bool {
+        !lookup.servers.is_empty() || self.table.load().route(lookup.name).is_some()
+    }
+
     /// The servers to ask; none if a service's own are all this program itself.
     pub(super) fn servers(&self, lookup: &Lookup<'_>) -> Group {
         if lookup.servers.is_empty() {

@@ -1,0 +1,238 @@
+//! What happened to a question, told to whoever writes logs, over a bounded channel.
+//!
+//! Whether an event may be told is checked before any of it is built, so that a client in a loop costs neither memory
+//! nor disk: a full channel or a used-up budget drops the event and counts it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime};
+
+use tokio::sync::mpsc;
+
+use super::{Peer, Transport};
+use crate::config::QueryLog;
+use crate::diagnostic::Place;
+use crate::name::DomainName;
+
+/// One question and its answer.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// When it was answered.
+    pub at: SystemTime,
+    /// Who asked.
+    pub peer: Peer,
+    /// The name asked for.
+    pub name: DomainName,
+    /// The record type asked for.
+    pub record_type: u16,
+    /// What was decided.
+    pub decision: Decision,
+    /// Why, in a few words.
+    pub reason: String,
+    /// The client's group.
+    pub group: Option<String>,
+    /// The registry, service or deny that decided.
+    pub entry: Option<String>,
+    /// The rule that decided.
+    pub rule: Option<EventRule>,
+    /// The answer's response code (RFC 6895 §2.3).
+    pub rcode: u16,
+}
+
+/// A verdict without its reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Decision {
+    /// It resolves.
+    Allow,
+    /// It does not.
+    Deny,
+    /// It resolves, and would not if the policy were enforced.
+    Audit,
+}
+
+/// A rule, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventRule {
+    /// The pattern as the policy has it.
+    pub pattern: String,
+    /// Its place; `None` for a rule that no file holds.
+    pub place: Option<Place>,
+}
+
+impl Event {
+    /// The client's address and port.
+    pub fn client(&self) -> SocketAddr {
+        self.peer.client
+    }
+
+    /// How the question came.
+    pub fn transport(&self) -> Transport {
+        self.peer.transport
+    }
+
+    /// Whether it resolved only because of audit.
+    pub fn would_deny(&self) -> bool {
+        self.decision == Decision::Audit
+    }
+}
+
+/// Takes events, within limits.
+#[derive(Clone, Debug)]
+pub struct EventSink {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    wanted: QueryLog,
+    queue: mpsc::Sender<Event>,
+    budget: Budget,
+    over_budget: AtomicU64,
+    queue_full: AtomicU64,
+}
+
+/// How many events were dropped, and why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// More than the budget of a second.
+    pub over_budget: u64,
+    /// The reader was too slow.
+    pub queue_full: u64,
+}
+
+impl EventSink {
+    /// A sink for the questions that `wanted` names, and the end from which they are read.
+    pub fn new(wanted: QueryLog) -> (Self, mpsc::Receiver<Event>) {
+        Self::with_limits(wanted, QUEUE, EVENTS_PER_SECOND)
+    }
+
+    fn with_limits(wanted: QueryLog, queue: usize, per_second: u32) -> (Self, mpsc::Receiver<Event>) {
+        let (sender, receiver) = mpsc::channel(queue);
+        let inner = Inner {
+            wanted,
+            queue: sender,
+            budget: Budget::new(per_second),
+            over_budget: AtomicU64::new(0),
+            queue_full: AtomicU64::new(0),
+        };
+        (Self { inner: Arc::new(inner) }, receiver)
+    }
+
+    /// Tells an event of this kind, built only if it is wanted and there is room for it.
+    pub(crate) fn tell(&self, decision: Decision, build: impl FnOnce() -> Event) {
+        let Inner { wanted, queue, budget, over_budget, queue_full } = &*self.inner;
+        if !wants(*wanted, decision) {
+            return;
+        }
+        if !budget.spend(Instant::now()) {
+            over_budget.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        match queue.try_reserve() {
+            Ok(place) => place.send(build()),
+            Err(_full_or_closed) => {
+                queue_full.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// How many events were dropped so far.
+    pub fn dropped(&self) -> Dropped {
+        Dropped {
+            over_budget: self.inner.over_budget.load(Ordering::Relaxed),
+            queue_full: self.inner.queue_full.load(Ordering::Relaxed),
+        }
+    }
+}
+
+fn wants(wanted: QueryLog, decision: Decision) -> bool {
+    match wanted {
+        QueryLog::Off => false,
+        QueryLog::Denied => decision != Decision::Allow,
+        QueryLog::All => true,
+    }
+}
+
+/// So many a second, counted in whole seconds: one word that all workers share, the second above, the count below.
+#[derive(Debug)]
+struct Budget {
+    start: Instant,
+    per_second: u32,
+    spent: AtomicU64,
+}
+
+impl Budget {
+    fn new(per_second: u32) -> Self {
+        Self { start: Instant::now(), per_second, spent: AtomicU64::new(0) }
+    }
+
+    fn spend(&self, now: Instant) -> bool {
+        let second = now.saturating_duration_since(self.start).as_secs() << 32;
+        let spend = |spent: u64| {
+            let count = if spent & SECOND_MASK == second { spent & !SECOND_MASK } else { 0 };
+            (count < u64::from(self.per_second)).then_some(second | (count + 1))
+        };
+        self.spent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).is_ok()
+    }
+}
+
+const SECOND_MASK: u64 = 0xffff_ffff_0000_0000;
+/// A line is about 300 bytes: at most 150 kB a second reach the log, whatever clients do.
+const EVENTS_PER_SECOND: u32 = 500;
+/// Two seconds of events while the reader is busy.
+const QUEUE: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn event(decision: Decision) -> Event {
+        let address = "127.0.0.1:53".parse().unwrap();
+        Event {
+            at: SystemTime::UNIX_EPOCH,
+            peer: Peer::new(address, address, Transport::Udp),
+            name: DomainName::root(),
+            record_type: 1,
+            decision,
+            reason: String::new(),
+            group: None,
+            entry: None,
+            rule: None,
+            rcode: 0,
+        }
+    }
+
+    fn told(wanted: QueryLog) -> Vec<Decision> {
+        let (sink, mut events) = EventSink::new(wanted);
+        for decision in [Decision::Allow, Decision::Deny, Decision::Audit] {
+            sink.tell(decision, || event(decision));
+        }
+        std::iter::from_fn(|| events.try_recv().ok()).map(|event| event.decision).collect()
+    }
+
+    #[test]
+    fn only_what_the_settings_want_is_told() {
+        assert_eq!(told(QueryLog::Off), []);
+        assert_eq!(told(QueryLog::Denied), [Decision::Deny, Decision::Audit]);
+        assert_eq!(told(QueryLog::All), [Decision::Allow, Decision::Deny, Decision::Audit]);
+    }
+
+    #[test]
+    fn an_event_that_is_dropped_is_counted_and_never_built() {
+        let (sink, _events) = EventSink::with_limits(QueryLog::All, 1, 2);
+        sink.tell(Decision::Deny, || event(Decision::Deny));
+        sink.tell(Decision::Deny, || unreachable!("the queue is full"));
+        sink.tell(Decision::Deny, || unreachable!("the budget is spent"));
+        assert_eq!(sink.dropped(), Dropped { over_budget: 1, queue_full: 1 });
+    }
+
+    #[test]
+    fn the_budget_is_new_each_second() {
+        let budget = Budget::new(2);
+        let spent = |after| budget.spend(budget.start + Duration::from_millis(after));
+        assert_eq!([0, 10, 20, 1000, 1001, 1999, 2000].map(spent), [true, true, false, true, true, false, true]);
+    }
+}

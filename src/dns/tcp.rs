@@ -1,0 +1,362 @@
+//! DNS over TCP: pipelined queries, answers in whatever order they are ready (RFC 7766), and nothing that a client can
+//! hold on to for long.
+//!
+//! Every connection is on a clock: for its first byte, for each whole query, for taking its answers. There is a limit
+//! for all connections and for each client's; the connection that beats it takes the place of the one that has been
+//! quiet longest, so that a crowd of idle connections never shuts out somebody with a question.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::listen::stop;
+use super::pipeline::{Pipeline, Step};
+use super::{Counters, Peer, Transport};
+
+/// One TCP listener.
+pub(super) struct Server {
+    listener: SocketAddr,
+    pipeline: Arc<Pipeline>,
+    connections: Arc<Connections>,
+}
+
+impl Server {
+    /// A server known by the address `listener`; `connections` is shared by all.
+    pub(super) fn new(listener: SocketAddr, pipeline: Arc<Pipeline>, connections: Arc<Connections>) -> Self {
+        Self { listener, pipeline, connections }
+    }
+
+    /// Takes connections until `stopped`, then waits for those that are being answered.
+    pub(super) async fn run(self, listener: TcpListener, stopped: watch::Receiver<()>) {
+        let mut tasks = JoinSet::new();
+        let mut backoff = Backoff::default();
+        let mut stop = pin!(stop(stopped.clone()));
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = &mut stop => break,
+            };
+            match accepted {
+                Ok((stream, client)) => {
+                    backoff = Backoff::default();
+                    tasks.spawn(self.connection(stream, client, stopped.clone()));
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "cannot take a TCP connection");
+                    self.pipeline.counters().tcp_accept_failed.increment();
+                    backoff.wait().await;
+                }
+            }
+            while tasks.try_join_next().is_some() {}
+        }
+        drop(listener);
+        tasks.join_all().await;
+    }
+
+    /// Everything that one connection does.
+    fn connection(
+        &self,
+        stream: TcpStream,
+        client: SocketAddr,
+        stopped: watch::Receiver<()>,
+    ) -> impl Future<Output = ()> + use<> {
+        let counters = self.pipeline.counters();
+        counters.tcp_connections.increment();
+        let peer = Peer::new(client, self.listener, Transport::Tcp);
+        let (place, evicted) = self.connections.enter(peer.address());
+        if evicted {
+            counters.tcp_evicted.increment();
+        }
+        let pipeline = Arc::clone(&self.pipeline);
+        async move {
+            // Answers are small and complete: waiting to fill a segment only delays them.
+            let _ = stream.set_nodelay(true);
+            let activity = Arc::clone(&place.activity);
+            tokio::select! {
+                () = serve_stream(stream, peer, pipeline, &activity, stopped) => {}
+                () = activity.evicted.notified() => {}
+            }
+        }
+    }
+}
+
+/// Serves a stream of length-prefixed queries (RFC 1035 §4.2.2) until the client ends it, is too slow, or `stopped`.
+pub(super) async fn serve_stream<S: AsyncRead + AsyncWrite>(
+    stream: S,
+    peer: Peer,
+    pipeline: Arc<Pipeline>,
+    activity: &Activity,
+    stopped: watch::Receiver<()>,
+) {
+    let (reader, writer) = tokio::io::split(stream);
+    let (answers, queue) = mpsc::channel(ANSWERS_WAITING);
+    let reading = async {
+        let mut stop = pin!(stop(stopped));
+        let queries = Queries { reader, buffer: Vec::new() };
+        let ended = tokio::select! {
+            ended = answer_queries(queries, peer, &pipeline, activity, answers) => ended,
+            () = &mut stop => Ok(()),
+        };
+        count_end(&ended, pipeline.counters());
+        // What is in flight is still written; the writer ends when nobody can add to its queue.
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = write_answers(writer, queue) => {}
+        () = reading => {}
+    }
+}
+
+/// Why a client is read no further.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    TooSlow,
+    TooLong,
+}
+
+fn count_end(ended: &Result<(), End>, counters: &Counters) {
+    match ended {
+        Ok(()) => {}
+        Err(End::TooSlow) => counters.tcp_timed_out.increment(),
+        Err(End::TooLong) => counters.tcp_oversized.increment(),
+    }
+}
+
+/// Hands each query to the pipeline. Room for its answer is had first, so that a client that does not read is not read
+/// from either.
+async fn answer_queries<R: AsyncRead + Unpin>(
+    mut queries: Queries<R>,
+    peer: Peer,
+    pipeline: &Arc<Pipeline>,
+    activity: &Activity,
+    answers: mpsc::Sender<Vec<u8>>,
+) -> Result<(), End> {
+    let mut first_byte = FIRST_BYTE_TIME;
+    while let Some(query) = queries.next(first_byte).await? {
+        first_byte = IDLE_TIME;
+        activity.touch();
+        let Ok(place) = answers.clone().reserve_owned().await else { return Ok(()) };
+        let mut answer = Vec::new();
+        match pipeline.answer(query, &peer, &mut answer) {
+            Step::Drop => {}
+            Step::Reply => drop(place.send(answer)),
+            Step::Miss(miss) => {
+                let pipeline = Arc::clone(pipeline);
+                tokio::spawn(async move {
+                    pipeline.finish(miss, &mut answer).await;
+                    place.send(answer);
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes a stream apart into queries, however its segments are cut.
+struct Queries<R> {
+    reader: R,
+    buffer: Vec<u8>,
+}
+
+impl<R: AsyncRead + Unpin> Queries<R> {
+    /// The next query; `None` when the client has ended the stream. Its first byte must come within `first_byte`, all of
+    /// it within [`IDLE_TIME`]: a client that sends a byte a second is as slow as one that sends nothing.
+    async fn next(&mut self, first_byte: Duration) -> Result<Option<&[u8]>, End> {
+        let whole = Instant::now() + IDLE_TIME;
+        let mut length = [0; 2];
+        match timeout(first_byte, self.reader.read(&mut length[..1])).await {
+            Ok(Ok(1)) => {}
+            Ok(_ended) => return Ok(None),
+            Err(_elapsed) => return Err(End::TooSlow),
+        }
+        let rest = async {
+            self.reader.read_exact(&mut length[1..]).await?;
+            let length = usize::from(u16::from_be_bytes(length));
+            if length > MAX_QUERY {
+                return Ok(Err(End::TooLong));
+            }
+            self.buffer.resize(length, 0);
+            self.reader.read_exact(&mut self.buffer).await?;
+            io::Result::Ok(Ok(()))
+        };
+        match timeout_at(whole, rest).await {
+            Ok(Ok(Ok(()))) => Ok(Some(&self.buffer)),
+            Ok(Ok(Err(end))) => Err(end),
+            Ok(Err(_broken_off)) => Ok(None),
+            Err(_elapsed) => Err(End::TooSlow),
+        }
+    }
+}
+
+/// Writes answers as they come, several at once where several wait. Ends when no more can come, or when the client does
+/// not take them.
+async fn write_answers<W: AsyncWrite + Unpin>(mut writer: W, mut queue: mpsc::Receiver<Vec<u8>>) {
+    let mut segment = Vec::new();
+    while let Some(answer) = queue.recv().await {
+        segment.clear();
+        push_framed(&answer, &mut segment);
+        while segment.len() < SEGMENT {
+            let Ok(answer) = queue.try_recv() else { break };
+            push_framed(&answer, &mut segment);
+        }
+        match timeout(WRITE_TIME, writer.write_all(&segment)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return,
+        }
+    }
+    let _ = timeout(WRITE_TIME, writer.shutdown()).await;
+}
+
+fn push_framed(answer: &[u8], segment: &mut Vec<u8>) {
+    let length = u16::try_from(answer.len()).expect("the writer of answers stays within 65535 bytes");
+    segment.extend_from_slice(&length.to_be_bytes());
+    segment.extend_from_slice(answer);
+}
+
+/// The open connections of all TCP listeners.
+pub(super) struct Connections {
+    limits: Limits,
+    started: Instant,
+    open: Mutex<HashMap<u64, Open>>,
+    next_id: AtomicU64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    total: usize,
+    per_client: usize,
+}
+
+struct Open {
+    client: IpAddr,
+    activity: Arc<Activity>,
+}
+
+/// When a connection was last of use, and the way to end it.
+pub(super) struct Activity {
+    started: Instant,
+    /// Milliseconds since `started`.
+    last: AtomicU64,
+    evicted: Notify,
+}
+
+/// A connection's place among the others; given up when dropped.
+struct Place {
+    id: u64,
+    activity: Arc<Activity>,
+    connections: Arc<Connections>,
+}
+
+impl Activity {
+    fn new(started: Instant) -> Self {
+        let activity = Self { started, last: AtomicU64::new(0), evicted: Notify::new() };
+        activity.touch();
+        activity
+    }
+
+    fn touch(&self) {
+        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(elapsed, Ordering::Relaxed);
+    }
+}
+
+impl Connections {
+    /// None open, with limits that leave descriptors for upstreams, files and the control socket.
+    pub(super) fn new() -> Arc<Self> {
+        let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(DESCRIPTORS_ASSUMED, |(soft, _hard)| soft);
+        let share = usize::try_from(descriptors / 4).unwrap_or(usize::MAX);
+        let total = share.clamp(MIN_CONNECTIONS, MAX_CONNECTIONS);
+        Self::with_limits(Limits { total, per_client: MAX_PER_CLIENT.min(total) })
+    }
+
+    fn with_limits(limits: Limits) -> Arc<Self> {
+        let (open, next_id) = (Mutex::default(), AtomicU64::new(0));
+        Arc::new(Self { limits, started: Instant::now(), open, next_id })
+    }
+
+    /// Takes a place for a connection of `client`; says whether another connection was ended for it.
+    fn enter(self: &Arc<Self>, client: IpAddr) -> (Place, bool) {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let activity = Arc::new(Activity::new(self.started));
+        let mut open = self.lock();
+        let of_client = open.values().filter(|other| other.client == client).count();
+        let victim = if of_client >= self.limits.per_client {
+            quietest(open.iter().filter(|(_, other)| other.client == client))
+        } else if open.len() >= self.limits.total {
+            quietest(open.iter())
+        } else {
+            None
+        };
+        let evicted = victim.and_then(|victim| open.remove(&victim));
+        if let Some(evicted) = &evicted {
+            evicted.activity.evicted.notify_one();
+        }
+        open.insert(id, Open { client, activity: Arc::clone(&activity) });
+        (Place { id, activity, connections: Arc::clone(self) }, evicted.is_some())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The connection that was of use longest ago; the oldest of several.
+fn quietest<'a>(connections: impl Iterator<Item = (&'a u64, &'a Open)>) -> Option<u64> {
+    connections.min_by_key(|(id, open)| (open.activity.last.load(Ordering::Relaxed), **id)).map(|(id, _)| *id)
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connections.lock().remove(&self.id);
+    }
+}
+
+/// Longer each time, so that a listener without descriptors does not spin.
+#[derive(Clone, Copy)]
+struct Backoff(Duration);
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self(SHORTEST_BACKOFF)
+    }
+}
+
+impl Backoff {
+    async fn wait(&mut self) {
+        tokio::time::sleep(self.0).await;
+        self.0 = (self.0 * 2).min(LONGEST_BACKOFF);
+    }
+}
+
+/// A client that connects has its query ready.
+const FIRST_BYTE_TIME: Duration = Duration::from_secs(2);
+/// RFC 7766 §6.2.3 asks for seconds: enough to use a connection again, too little to collect them.
+const IDLE_TIME: Duration = Duration::from_secs(5);
+/// A client that takes nothing for this long has gone.
+const WRITE_TIME: Duration = Duration::from_secs(5);
+/// No query that a client means is longer; without a limit, 64 KiB a connection could be held by sending nothing.
+const MAX_QUERY: usize = 16 * 1024;
+/// Queries of one connection that are resolved or whose answers wait to be written.
+const ANSWERS_WAITING: usize = 64;
+/// Answers are gathered up to this before they are written.
+const SEGMENT: usize = 16 * 1024;
+
+const MAX_CONNECTIONS: usize = 512;
+const MAX_PER_CLIENT: usize = 128;
+const MIN_CONNECTIONS: usize = 8;
+/// What systems give when they do not say.
+const DESCRIPTORS_ASSUMED: u64 = 1024;
+
+const SHORTEST_BACKOFF: Duration = Duration::from_millis(10);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(1);

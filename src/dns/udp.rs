@@ -1,0 +1,376 @@
+//! Plain UDP: many datagrams a system call, answered in place; only what no cache holds becomes a task.
+//!
+//! A socket bound to a wildcard address learns with each datagram which of the host's addresses was asked, and answers
+//! from it: a client drops an answer from any other. Answers stay within 1232 bytes, so the kernel's path MTU discovery
+//! is left as it is: there is nothing to fragment on any link DNS is used over (RFC 9715).
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::cmsg_space;
+use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
+use nix::sys::socket::{self, ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage};
+use nix::sys::socket::{setsockopt, sockopt};
+use tokio::io::Interest;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::listen::stop;
+use super::pipeline::{Miss, Pipeline, Step};
+use super::{Peer, Transport};
+
+/// Sets what must be set before the socket is bound, so that no datagram comes without its packet info.
+pub(super) fn prepare(socket: &socket2::Socket, address: SocketAddr) -> io::Result<()> {
+    // More than the default where the system allows it: a burst waits here while the worker is busy.
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    match PacketInfo::of(address) {
+        PacketInfo::None => {}
+        PacketInfo::V4 => setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?,
+        PacketInfo::V6 => setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?,
+    }
+    Ok(())
+}
+
+/// One worker's socket.
+pub(super) struct Socket {
+    io: tokio::net::UdpSocket,
+    listener: SocketAddr,
+    info: PacketInfo,
+}
+
+/// What a socket tells of the address that was asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PacketInfo {
+    /// Nothing: it is bound to one address.
+    None,
+    V4,
+    V6,
+}
+
+/// The address that an answer leaves from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// The one the socket is bound to.
+    Bound,
+    V4(Ipv4Addr),
+    /// With the interface, which a link-local address needs and others must not have.
+    V6(Ipv6Addr, u32),
+}
+
+/// A received datagram, or the place for one.
+struct Datagram {
+    buffer: Box<[u8; MAX_QUERY]>,
+    len: usize,
+    peer: SocketAddr,
+    source: Source,
+}
+
+/// An answer to be sent.
+struct Answer {
+    bytes: Vec<u8>,
+    peer: SocketAddr,
+    source: Source,
+}
+
+/// Buffers that are used again for each batch.
+struct Batch {
+    received: Vec<Datagram>,
+    answers: Vec<Answer>,
+}
+
+/// Answers what comes, until `stopped`; then what has come already, and what is in flight.
+pub(super) async fn serve(socket: Socket, pipeline: Arc<Pipeline>, stopped: watch::Receiver<()>) {
+    let mut worker = Worker { socket: Arc::new(socket), pipeline, batch: Batch::new(), misses: JoinSet::new() };
+    let mut stop = pin!(stop(stopped));
+    loop {
+        let ready = tokio::select! {
+            ready = worker.socket.io.readable() => ready,
+            () = &mut stop => break,
+        };
+        if let Err(error) = ready {
+            tracing::error!(%error, "a UDP socket cannot be waited for");
+            return;
+        }
+        worker.answer_batch().await;
+        while worker.misses.try_join_next().is_some() {}
+    }
+    for _ in 0..BATCHES_AFTER_STOP {
+        if worker.answer_batch().await == 0 {
+            break;
+        }
+    }
+    worker.misses.join_all().await;
+}
+
+/// A socket with what is needed to answer on it.
+struct Worker {
+    socket: Arc<Socket>,
+    pipeline: Arc<Pipeline>,
+    batch: Batch,
+    misses: JoinSet<()>,
+}
+
+impl Worker {
+    /// Takes the datagrams that wait and answers them; returns how many there were.
+    async fn answer_batch(&mut self) -> usize {
+        let count = match self.socket.receive(&mut self.batch) {
+            Ok(count) => count,
+            Err(error) => {
+                pause_unless_transient(&error).await;
+                return 0;
+            }
+        };
+        let answers = self.answer(count);
+        self.socket.send_all(&self.batch.answers[..answers], &self.pipeline).await;
+        count
+    }
+
+    /// Hands `count` datagrams to the pipeline; returns how many answers are ready.
+    fn answer(&mut self, count: usize) -> usize {
+        let mut ready = 0;
+        for datagram in &self.batch.received[..count] {
+            let peer = Peer::new(datagram.peer, self.socket.listener, Transport::Udp);
+            let answer = &mut self.batch.answers[ready];
+            match self.pipeline.answer(&datagram.buffer[..datagram.len], &peer, &mut answer.bytes) {
+                Step::Drop => {}
+                Step::Reply => {
+                    (answer.peer, answer.source) = (datagram.peer, datagram.source);
+                    ready += 1;
+                }
+                Step::Miss(miss) => {
+                    let (peer, source) = (datagram.peer, datagram.source);
+                    self.misses.spawn(finish(Arc::clone(&self.socket), Arc::clone(&self.pipeline), miss, peer, source));
+                }
+            }
+        }
+        ready
+    }
+}
+
+/// Resolves a miss and sends its answer.
+async fn finish(socket: Arc<Socket>, pipeline: Arc<Pipeline>, miss: Miss, peer: SocketAddr, source: Source) {
+    let mut bytes = Vec::new();
+    pipeline.finish(miss, &mut bytes).await;
+    socket.send_all(&[Answer { bytes, peer, source }], &pipeline).await;
+}
+
+/// An empty socket and an interrupted call come again by themselves; so does an ICMP error of an earlier answer. Anything
+/// else (no memory) is given a moment instead of a spinning loop.
+async fn pause_unless_transient(error: &io::Error) {
+    use io::ErrorKind::{ConnectionRefused, Interrupted, WouldBlock};
+    if !matches!(error.kind(), WouldBlock | Interrupted | ConnectionRefused) {
+        tracing::debug!(%error, "cannot receive over UDP");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+impl Socket {
+    /// Takes a bound socket into the runtime; `listener` is the address it is known by.
+    pub(super) fn new(socket: UdpSocket, listener: SocketAddr) -> io::Result<Self> {
+        Ok(Self { io: tokio::net::UdpSocket::from_std(socket)?, listener, info: PacketInfo::of(listener) })
+    }
+
+    /// Receives as many datagrams as wait, up to a batch.
+    fn receive(&self, batch: &mut Batch) -> io::Result<usize> {
+        self.io.try_io(Interest::READABLE, || {
+            HEADERS.with_borrow_mut(|headers| {
+                let result = receive_into(self.io.as_raw_fd(), headers.receiving(self.info), &mut batch.received);
+                if self.info != PacketInfo::None && matches!(&result, Ok(received) if !received.all_told) {
+                    // The kernel shortens the room for packet info when it tells none; the next ones would lose theirs.
+                    headers.forget_receiving(self.info);
+                }
+                result.map(|received| received.count)
+            })
+        })
+    }
+
+    /// Sends every answer that can be sent; waits while the socket's buffer is full.
+    async fn send_all(&self, mut answers: &[Answer], pipeline: &Pipeline) {
+        while let Some(first) = answers.first() {
+            let run = answers.iter().take(BATCH).take_while(|answer| answer.source == first.source).count();
+            match self.send(&answers[..run]) {
+                Ok(sent) => answers = &answers[sent..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.io.writable().await.is_err() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%error, client = %first.peer, "cannot send over UDP");
+                    pipeline.counters().udp_send_failed.increment();
+                    answers = &answers[1..];
+                }
+            }
+        }
+    }
+
+    /// Sends answers that leave from the same address; returns how many went.
+    fn send(&self, answers: &[Answer]) -> io::Result<usize> {
+        self.io.try_io(Interest::WRITABLE, || {
+            HEADERS.with_borrow_mut(|headers| send_from(self.io.as_raw_fd(), headers.sending(self.info), answers))
+        })
+    }
+}
+
+/// The outcome of one receiving call.
+struct Received {
+    count: usize,
+    /// Whether every datagram came with its packet info.
+    all_told: bool,
+}
+
+fn receive_into(fd: i32, headers: &mut Headers, datagrams: &mut [Datagram]) -> io::Result<Received> {
+    let mut places = datagrams.iter_mut();
+    let mut slices: [_; BATCH] = std::array::from_fn(|_| {
+        let datagram = places.next().expect("a batch has a datagram for each slot");
+        [IoSliceMut::new(&mut datagram.buffer[..])]
+    });
+    let messages = socket::recvmmsg(fd, headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
+    let mut details = [None; BATCH];
+    let mut count = 0;
+    for (message, detail) in messages.zip(&mut details) {
+        *detail = Some((message.bytes, peer_of(&message), source_of(&message)));
+        count += 1;
+    }
+    let mut all_told = true;
+    for (datagram, detail) in datagrams.iter_mut().zip(details.into_iter().flatten()) {
+        let (length, peer, source) = detail;
+        // With nobody to answer, an empty packet is as good as any: it is dropped.
+        datagram.len = if peer.is_some() { length } else { 0 };
+        datagram.peer = peer.unwrap_or(NOBODY);
+        datagram.source = source;
+        all_told &= source != Source::Bound;
+    }
+    Ok(Received { count, all_told })
+}
+
+fn send_from(fd: i32, headers: &mut Headers, answers: &[Answer]) -> io::Result<usize> {
+    let slices: [_; BATCH] = std::array::from_fn(|index| {
+        let bytes = answers.get(index).map_or(&[][..], |answer| &answer.bytes);
+        [IoSlice::new(bytes)]
+    });
+    let peers: [_; BATCH] =
+        std::array::from_fn(|index| answers.get(index).map(|answer| SockaddrStorage::from(answer.peer)));
+    let (slices, peers) = (&slices[..answers.len()], &peers[..answers.len()]);
+    let flags = MsgFlags::MSG_DONTWAIT;
+    let sent = match answers.first().map_or(Source::Bound, |answer| answer.source) {
+        Source::Bound => socket::sendmmsg(fd, headers, slices, peers, [], flags)?.count(),
+        Source::V4(address) => {
+            let info = packet_info_v4(address);
+            let messages = [ControlMessage::Ipv4PacketInfo(&info)];
+            socket::sendmmsg(fd, headers, slices, peers, messages, flags)?.count()
+        }
+        Source::V6(address, interface) => {
+            let info = packet_info_v6(address, interface);
+            let messages = [ControlMessage::Ipv6PacketInfo(&info)];
+            socket::sendmmsg(fd, headers, slices, peers, messages, flags)?.count()
+        }
+    };
+    Ok(sent)
+}
+
+fn peer_of(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<SocketAddr> {
+    let address = message.address.as_ref()?;
+    let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::V4((*v4).into()));
+    v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into())))
+}
+
+fn source_of(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Source {
+    let infos = message.cmsgs().into_iter().flatten().filter_map(|info| match info {
+        ControlMessageOwned::Ipv4PacketInfo(info) => {
+            Some(Source::V4(Ipv4Addr::from_bits(u32::from_be(info.ipi_spec_dst.s_addr))))
+        }
+        ControlMessageOwned::Ipv6PacketInfo(info) => {
+            let address = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+            let interface = if address.is_unicast_link_local() { info.ipi6_ifindex } else { 0 };
+            Some(Source::V6(address, interface))
+        }
+        _ => None,
+    });
+    infos.last().unwrap_or(Source::Bound)
+}
+
+fn packet_info_v4(address: Ipv4Addr) -> in_pktinfo {
+    in_pktinfo {
+        ipi_ifindex: 0,
+        ipi_spec_dst: in_addr { s_addr: address.to_bits().to_be() },
+        ipi_addr: in_addr { s_addr: 0 },
+    }
+}
+
+fn packet_info_v6(address: Ipv6Addr, interface: u32) -> in6_pktinfo {
+    in6_pktinfo { ipi6_addr: in6_addr { s6_addr: address.octets() }, ipi6_ifindex: interface }
+}
+
+impl PacketInfo {
+    fn of(listener: SocketAddr) -> Self {
+        match listener {
+            _ if !listener.ip().is_unspecified() => Self::None,
+            SocketAddr::V4(_) => Self::V4,
+            SocketAddr::V6(_) => Self::V6,
+        }
+    }
+
+    fn headers(self) -> Headers {
+        let room = match self {
+            Self::None => None,
+            Self::V4 => Some(cmsg_space!(in_pktinfo)),
+            Self::V6 => Some(cmsg_space!(in6_pktinfo)),
+        };
+        MultiHeaders::preallocate(BATCH, room)
+    }
+}
+
+impl Batch {
+    fn new() -> Self {
+        let datagram = || Datagram { buffer: Box::new([0; MAX_QUERY]), len: 0, peer: NOBODY, source: Source::Bound };
+        let answer = || Answer { bytes: Vec::new(), peer: NOBODY, source: Source::Bound };
+        Self {
+            received: std::iter::repeat_with(datagram).take(BATCH).collect(),
+            answers: std::iter::repeat_with(answer).take(BATCH).collect(),
+        }
+    }
+}
+
+type Headers = MultiHeaders<SockaddrStorage>;
+
+thread_local! {
+    /// The kernel's view of a batch. It holds pointers, so it stays with its thread; it is only used within a call.
+    static HEADERS: RefCell<ThreadHeaders> = RefCell::default();
+}
+
+/// Headers for each kind of socket: the kernel writes lengths into them that do not suit the others.
+#[derive(Default)]
+struct ThreadHeaders {
+    receiving: [Option<Headers>; 3],
+    sending: [Option<Headers>; 3],
+}
+
+impl ThreadHeaders {
+    fn receiving(&mut self, info: PacketInfo) -> &mut Headers {
+        self.receiving[info as usize].get_or_insert_with(|| info.headers())
+    }
+
+    fn forget_receiving(&mut self, info: PacketInfo) {
+        self.receiving[info as usize] = None;
+    }
+
+    fn sending(&mut self, info: PacketInfo) -> &mut Headers {
+        self.sending[info as usize].get_or_insert_with(|| info.headers())
+    }
+}
+
+/// Datagrams a system call. Larger batches gain little and delay the first answer.
+const BATCH: usize = 32;
+/// A longer datagram is cut, and malformed then: no query that a client means is this long.
+const MAX_QUERY: usize = 2048;
+const RECEIVE_BUFFER: usize = 1 << 20;
+const PAUSE: Duration = Duration::from_millis(10);
+/// What a full receive buffer holds, and an end for a stop under load.
+const BATCHES_AFTER_STOP: usize = 64;
+const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);

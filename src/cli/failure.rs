@@ -13,6 +13,8 @@ pub(super) enum Failure {
     Usage { message: String, hint: Option<String> },
     /// Settings or a policy with faults.
     Faults(Vec<Diagnostic>),
+    /// Settings that this machine cannot follow: a certificate, an upstream.
+    Settings { message: String, hint: Option<String> },
     /// No server, or no port for one.
     Unavailable { message: String, hint: Option<String> },
     /// Reading or writing failed.
@@ -42,7 +44,7 @@ impl Failure {
 
     fn write(&self, to: &mut impl Write) -> io::Result<()> {
         match self {
-            Self::Usage { message, hint } | Self::Unavailable { message, hint } => {
+            Self::Usage { message, hint } | Self::Settings { message, hint } | Self::Unavailable { message, hint } => {
                 writeln!(to, "pullgate: {message}")?;
                 hint.iter().try_for_each(|hint| writeln!(to, "  hint: {hint}"))
             }
@@ -57,7 +59,7 @@ impl Failure {
     fn code(&self) -> u8 {
         match self {
             Self::Usage { .. } => USAGE,
-            Self::Faults(_) => CONFIG,
+            Self::Faults(_) | Self::Settings { .. } => CONFIG,
             Self::Unavailable { .. } => UNAVAILABLE,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Io(_) | Self::Output(_) => IO,

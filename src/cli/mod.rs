@@ -11,6 +11,7 @@ mod output;
 mod policy;
 mod preset;
 mod reload;
+mod serve;
 mod status;
 
 use std::ffi::OsString;
@@ -29,11 +30,12 @@ struct Cli {
     #[command(flatten)]
     options: Options,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Arguments),
     Check(check::Arguments),
     Policy(policy::Arguments),
     Reload(reload::Arguments),
@@ -61,14 +63,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(cli: &Cli, output: &mut Output) -> Outcome {
     let options = &cli.options;
     match &cli.command {
-        Command::Check(arguments) => check::run(options, arguments, output),
-        Command::Policy(arguments) => policy::run(options, arguments, output),
-        Command::Reload(arguments) => reload::run(options, arguments, output),
-        Command::Status(arguments) => status::run(options, arguments, output),
-        Command::Log(arguments) => log::run(options, arguments, output),
-        Command::Preset(arguments) => preset::run(arguments, output),
-        Command::Completions(arguments) => completions::run(arguments, Cli::command(), output),
-        Command::Man(arguments) => man::run(arguments, Cli::command(), output),
+        Some(Command::Check(arguments)) => check::run(options, arguments, output),
+        Some(Command::Policy(arguments)) => policy::run(options, arguments, output),
+        Some(Command::Reload(arguments)) => reload::run(options, arguments, output),
+        Some(Command::Status(arguments)) => status::run(options, arguments, output),
+        Some(Command::Log(arguments)) => log::run(options, arguments, output),
+        Some(Command::Preset(arguments)) => preset::run(arguments, output),
+        Some(Command::Completions(arguments)) => completions::run(arguments, Cli::command(), output),
+        Some(Command::Man(arguments)) => man::run(arguments, Cli::command(), output),
+        Some(Command::Serve(serve::Arguments {})) | None => serve::run(options, output),
     }
 }
 
@@ -78,10 +81,14 @@ const LONG_ABOUT: &str = "\
 A local DNS resolver that decides which container registries a machine, a VM or a network can reach.
 
 It resolves the names of allowed registries and answers NXDOMAIN for everything else. What is allowed is written in \
-the files of a policy folder; a changed file is in force within a second, and a faulty one changes nothing.";
+the files of a policy folder; a changed file is in force within a second, and a faulty one changes nothing.
+
+Without a command it serves: `pullgate` alone runs on 127.0.0.1:5300 with Docker Hub allowed.";
 
 const AFTER_HELP: &str = "\
 Examples:
+  pullgate                                     run with the built-in default
+  pullgate serve --policy ./policy.d           run with your own policy
   pullgate check ghcr.io --policy ./policy.d   would ghcr.io resolve, and why
   pullgate policy lint ./policy.d              every fault and warning, with its place
   pullgate preset list                         registries whose hosts ship with the program

@@ -28,11 +28,15 @@ pub(super) struct Options {
     socket: Option<PathBuf>,
 }
 
-/// Settings.
+/// Settings, and where they come from.
 #[derive(Debug)]
 pub(super) struct Loaded {
     /// What they say, options applied.
     pub(super) settings: Settings,
+    /// Their file; `None`: the built-in default.
+    pub(super) file: Option<PathBuf>,
+    /// What somebody should look at.
+    pub(super) warnings: Vec<Diagnostic>,
 }
 
 impl Options {
@@ -74,7 +78,7 @@ impl Options {
         let text = match std::fs::read_to_string(file) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.config.is_none() => {
-                return Ok(Loaded { settings: Settings::embedded(&environment) });
+                return Ok(Loaded { settings: Settings::embedded(&environment), file: None, warnings: Vec::new() });
             }
             Err(error) => {
                 let fault = Diagnostic::about(file, format!("cannot be read: {error}"));
@@ -82,8 +86,8 @@ impl Options {
             }
         };
         let parsed = Settings::parse(&Source::new(file, text), &environment);
-        let (settings, _) = parsed.map_err(Failure::Faults)?;
-        Ok(Loaded { settings })
+        let (settings, warnings) = parsed.map_err(Failure::Faults)?;
+        Ok(Loaded { settings, file: Some(file.to_owned()), warnings })
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod explain;
 pub mod report;
+pub mod server;
 pub mod socket;
 
 pub use client::{Client, ClientError};

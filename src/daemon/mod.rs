@@ -1,1 +1,260 @@
-//! The running service: puts the parts together, and its signals, readiness and bounded stop.
+//! The running service: puts the parts together, in order, and takes them apart again.
+//!
+//! ```text
+//! start:  listeners bound ─ policy compiled ─ resolver ─ pipeline ─ control socket, metrics bound
+//! run:    tasks started ─ READY ─ … ─ told to stop ─ STOPPING ─ answers in flight, five seconds at most
+//! ```
+//!
+//! It prints nothing and reads no arguments: `cli::serve` does.
+
+mod follow;
+mod panics;
+mod readiness;
+mod signals;
+mod watchdog;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+pub use self::panics::{Panics, count_panics};
+pub use self::signals::termination;
+
+use crate::config::{self, PolicySource, Settings};
+use crate::control::report::ListenReport;
+use crate::control::server::{self, Api};
+use crate::control::socket::{ControlSocket, SocketError};
+use crate::dns::Transport;
+use crate::dns::event::{Event, EventSink};
+use crate::dns::listen::{BindError, Listeners};
+use crate::dns::pipeline::Pipeline;
+use crate::observe::log;
+use crate::observe::metrics::{self, Metrics};
+use crate::observe::recent::Recent;
+use crate::observe::writer::LineWriter;
+use crate::policy::compile::Options;
+use crate::policy::reload::{Origin, Reloader, SystemClock};
+use crate::policy::store::PolicyStore;
+use crate::policy::watch::{ReloadHandle, Timing, Watch};
+use crate::upstream::{Resolver, UpstreamError};
+
+/// A service whose sockets are bound and whose policy is in force, not yet answering.
+pub struct Daemon {
+    listeners: Listeners,
+    pipeline: Arc<Pipeline>,
+    policy: Arc<PolicyStore>,
+    watch: Watch,
+    reload: ReloadHandle,
+    control: (ControlSocket, UnixListener),
+    metrics_listener: Option<TcpListener>,
+    metrics: Metrics,
+    events: mpsc::Receiver<Event>,
+    recent: Arc<Recent>,
+    record_types: Vec<u16>,
+}
+
+/// What the process brings along.
+#[derive(Clone, Debug, Default)]
+pub struct Process {
+    /// Where its log lines go; `None`: nowhere of ours.
+    pub log: Option<LineWriter>,
+    /// What counts its panics.
+    pub panics: Panics,
+}
+
+/// Why the service cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener, or its certificate.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// Nobody to resolve with.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// The control socket.
+    #[error(transparent)]
+    Control(#[from] SocketError),
+    /// The metrics listener.
+    #[error("cannot listen on {address} for metrics: {source}")]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Daemon {
+    /// Binds everything and puts the policy in force. A faulty policy is no error: the last good one, or none, is in
+    /// force then, and says so. Needs a tokio runtime.
+    pub async fn start(settings: &Settings, process: Process) -> Result<Self, StartError> {
+        let listeners = Listeners::bind(&settings.server)?;
+        let control = ControlSocket::bind(&settings.control.socket)?;
+        let metrics_listener = bind_metrics(settings.metrics).await?;
+        let (reloader, policy) = compile_policy(settings);
+        let own: Vec<SocketAddr> = listeners.addresses().into_iter().map(|(address, _)| address).collect();
+        let resolver = Resolver::start(&settings.upstream, &settings.cache, &own)?;
+        let (sink, events) = EventSink::new(settings.log.queries);
+        let pipeline = Arc::new(Pipeline::new(Arc::clone(&policy), Arc::clone(&resolver), settings, sink.clone()));
+        let (watch, reload) = Watch::new(reloader, Timing::default());
+        let recent = Arc::new(Recent::default());
+        let metrics = Metrics {
+            pipeline: Arc::clone(&pipeline),
+            resolver,
+            policy: Arc::clone(&policy),
+            events: sink,
+            recent: Arc::clone(&recent),
+            log: process.log,
+            panics: process.panics,
+            started: SystemTime::now(),
+        };
+        let record_types = settings.server.record_types.clone();
+        Ok(Self {
+            listeners,
+            pipeline,
+            policy,
+            watch,
+            reload,
+            control,
+            metrics_listener,
+            metrics,
+            events,
+            recent,
+            record_types,
+        })
+    }
+
+    /// What is listened on; plain addresses once for UDP and once for TCP.
+    pub fn listening(&self) -> Vec<(SocketAddr, Transport)> {
+        self.listeners.addresses()
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &PolicyStore {
+        &self.policy
+    }
+
+    /// Where the control socket is.
+    pub fn control_socket(&self) -> &Path {
+        self.control.0.path()
+    }
+
+    /// Where the metrics are, if they are.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_listener.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+
+    /// Serves until `shutdown`; then answers what is in flight and ends within five seconds.
+    ///
+    /// # Errors
+    /// A socket cannot be handed to the runtime, or serving ended by itself.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        let listening = self.listening();
+        let api = self.api();
+        let (stop, stopped) = watch::channel(());
+        let mut serving = tokio::spawn(self.listeners.run(self.pipeline, ended(stopped.clone())));
+        let watching = tokio::spawn(self.watch.run(ended(stopped)));
+        let logging = tokio::spawn(log::run(self.events, self.recent));
+        let (_socket_file, control) = self.control;
+        let mut helpers = JoinSet::new();
+        helpers.spawn(signals::reload_on_hangup(self.reload));
+        helpers.spawn(follow::follow(self.policy.subscribe()));
+        helpers.spawn(server::serve(control, api));
+        if let Some(listener) = self.metrics_listener {
+            helpers.spawn(metrics::serve(listener, self.metrics));
+        } else {
+            // Its event sink would keep the log waiting for more.
+            drop(self.metrics);
+        }
+        helpers.spawn(watchdog::run(listening.clone()));
+        info!(listen = %addresses(&listening), version = env!("CARGO_PKG_VERSION"), "serving");
+        readiness::ready();
+
+        let ended_early = tokio::select! {
+            () = shutdown => None,
+            served = &mut serving => Some(served),
+        };
+        readiness::stopping();
+        info!("stopping");
+        drop(stop);
+        let served = match ended_early {
+            Some(served) => served.unwrap_or_else(|panic| Err(io::Error::other(panic))).and(Err(served_out())),
+            None => finish(serving).await,
+        };
+        helpers.shutdown().await;
+        // A reload that has begun writes its copy of the policy to the end.
+        let _ = tokio::time::timeout(PATIENCE, async { tokio::join!(watching, logging) }).await;
+        served
+    }
+
+    fn api(&self) -> Api {
+        let listen = self.listening().into_iter();
+        let report = |(address, transport): (SocketAddr, Transport)| ListenReport {
+            address,
+            transport: transport.name().to_owned(),
+        };
+        Api {
+            policy: Arc::clone(&self.policy),
+            reload: self.reload.clone(),
+            recent: Arc::clone(&self.recent),
+            metrics: self.metrics.clone(),
+            listen: listen.map(report).collect(),
+            record_types: self.record_types.clone(),
+        }
+    }
+}
+
+async fn bind_metrics(address: Option<SocketAddr>) -> Result<Option<TcpListener>, StartError> {
+    let Some(address) = address else { return Ok(None) };
+    let listener = TcpListener::bind(address).await;
+    listener.map(Some).map_err(|source| StartError::Metrics { address, source })
+}
+
+fn compile_policy(settings: &Settings) -> (Reloader, Arc<PolicyStore>) {
+    let config::Policy { source, mode, group, state, strict } = &settings.policy;
+    let origin = match source {
+        PolicySource::Directory(folder) => Origin::Directory(folder.clone()),
+        PolicySource::Embedded(text) => Origin::Embedded(text),
+    };
+    let statics = settings.statics.keys().cloned().collect();
+    let options = Options { mode: *mode, group: group.clone(), strict: *strict, statics };
+    let reloader = Reloader::start(origin, options, state, Arc::new(SystemClock));
+    let policy = Arc::clone(reloader.store());
+    (reloader, policy)
+}
+
+/// Ready when the sender of `stopped` is gone.
+async fn ended(mut stopped: watch::Receiver<()>) {
+    while stopped.changed().await.is_ok() {}
+}
+
+/// Waits for the answers in flight; who is still at it after that is left behind.
+async fn finish(serving: tokio::task::JoinHandle<io::Result<()>>) -> io::Result<()> {
+    let Ok(served) = tokio::time::timeout(DRAIN_PATIENCE, serving).await else {
+        warn!("gave up on what was still in flight");
+        return Ok(());
+    };
+    served.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+}
+
+fn served_out() -> io::Error {
+    io::Error::other("the listeners ended by themselves")
+}
+
+/// Each address once.
+fn addresses(listening: &[(SocketAddr, Transport)]) -> String {
+    let shown = listening.iter().filter(|(_, transport)| *transport != Transport::Tcp);
+    shown.map(|(address, _)| address.to_string()).collect::<Vec<_>>().join(" ")
+}
+
+/// How long the listeners may take to end; they give answers in flight three seconds.
+const DRAIN_PATIENCE: Duration = Duration::from_millis(3500);
+/// How long the rest may take after them.
+const PATIENCE: Duration = Duration::from_secs(1);

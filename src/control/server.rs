@@ -1,0 +1,240 @@
+//! The control API: who asks what, answered from what is in force. Changes come about through the reload handle alone.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::{Method, StatusCode};
+use tokio::net::UnixListener;
+use tokio::task::spawn_blocking;
+
+use crate::control::explain::{self, OnBehalf, Question};
+use crate::control::report::{FaultReport, ListenReport, LogReport, ReloadReport, State, StatusReport};
+use crate::name::DomainName;
+use crate::observe::http::{self, Head, Limits, Reply};
+use crate::observe::log::timestamp;
+use crate::observe::metrics::Metrics;
+use crate::observe::recent::{CAPACITY, Filter, Recent};
+use crate::policy::document::Unlisted;
+use crate::policy::reload::{Cause, ReloadOutcome};
+use crate::policy::store::{InForce, PolicyState, PolicyStatus, PolicyStore};
+use crate::policy::watch::ReloadHandle;
+use crate::record_type;
+
+/// What the API speaks about.
+pub struct Api {
+    /// What is in force.
+    pub policy: Arc<PolicyStore>,
+    /// What takes the files anew.
+    pub reload: ReloadHandle,
+    /// The last questions.
+    pub recent: Arc<Recent>,
+    /// Every number.
+    pub metrics: Metrics,
+    /// What is listened on.
+    pub listen: Vec<ListenReport>,
+    /// The record types handed out where an entry does not say.
+    pub record_types: Vec<u16>,
+}
+
+/// Why a request is wrong.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum BadRequest {
+    #[error("there is no parameter `{0}` here")]
+    Unknown(String),
+    #[error("`{0}` is missing")]
+    Missing(&'static str),
+    #[error("`{parameter}` is not {expected}")]
+    Wrong { parameter: &'static str, expected: &'static str },
+    #[error(transparent)]
+    Group(#[from] explain::UnknownGroup),
+}
+
+/// Serves the API until dropped.
+pub async fn serve(listener: UnixListener, api: Api) {
+    let api = Arc::new(api);
+    http::serve(listener, LIMITS, move |head| answer(Arc::clone(&api), head)).await;
+}
+
+async fn answer(api: Arc<Api>, head: Head) -> Reply {
+    let (path, query) = (head.uri().path(), Parameters::of(&head));
+    let allowed = match path {
+        "/v1/reload" => Method::POST,
+        "/v1/status" | "/v1/check" | "/v1/policy" | "/v1/log" | "/v1/events" | "/v1/metrics" => Method::GET,
+        _ => return http::failure(StatusCode::NOT_FOUND, "there is nothing here; /v1/status is a start"),
+    };
+    if head.method() != allowed {
+        return http::wrong_method(if allowed == Method::POST { "POST" } else { "GET" });
+    }
+    let reply = match path {
+        "/v1/reload" => reload(&api, &query).await,
+        "/v1/status" => query.only(&[]).map(|()| http::json(StatusCode::OK, &status(&api))),
+        "/v1/check" => check(&api, &query).await,
+        "/v1/policy" => policy(&api, &query).await,
+        "/v1/log" => log(&api, &query),
+        "/v1/events" => events(&api, &query),
+        _ => query.only(&[]).map(|()| api.metrics.reply()),
+    };
+    reply.unwrap_or_else(|bad| http::failure(StatusCode::BAD_REQUEST, &bad.to_string()))
+}
+
+async fn reload(api: &Api, query: &Parameters) -> Result<Reply, BadRequest> {
+    query.only(&[])?;
+    let report = ReloadReport::from(api.reload.reload(Cause::Control).await);
+    let status = match report {
+        ReloadReport::Applied { .. } | ReloadReport::Unchanged { .. } => StatusCode::OK,
+        ReloadReport::Refused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    Ok(http::json(status, &report))
+}
+
+fn status(api: &Api) -> StatusReport {
+    let PolicyStatus { state, generation, digest, since, rules, faults, warnings, .. } = api.policy.status();
+    StatusReport {
+        state: State::from(state),
+        generation,
+        digest: digest.to_string(),
+        since: timestamp(since),
+        listen: api.listen.clone(),
+        rules,
+        forwards_unlisted: forwarding_groups(&api.policy.current()),
+        faults: FaultReport::all(&faults),
+        warnings: FaultReport::all(&warnings),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        started: timestamp(api.metrics.started),
+    }
+}
+
+fn forwarding_groups(policy: &InForce) -> Vec<String> {
+    let forwarding = policy.snapshot.groups().filter(|group| group.unlisted() == Unlisted::Forward);
+    forwarding.map(|group| group.name().to_owned()).collect()
+}
+
+/// Off the serving threads: a hint may compare the name with thousands of rules.
+async fn check(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> {
+    query.only(&["name", "client", "group", "type"])?;
+    let question = Question {
+        name: query.parsed("name", "a name")?.ok_or(BadRequest::Missing("name"))?,
+        record_type: query.record_type()?,
+        on_behalf: query.on_behalf()?,
+    };
+    let api = Arc::clone(api);
+    let work = spawn_blocking(move || explain::check(&api.policy.current().snapshot, &question, &api.record_types));
+    Ok(match work.await {
+        Ok(report) => http::json(StatusCode::OK, &report?),
+        Err(_) => http::failure(StatusCode::INTERNAL_SERVER_ERROR, "a defect of the program; see its log"),
+    })
+}
+
+/// Off the serving threads: there may be a million rules.
+async fn policy(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> {
+    query.only(&[])?;
+    let api = Arc::clone(api);
+    let work = spawn_blocking(move || {
+        let in_force = api.policy.current();
+        http::json(StatusCode::OK, &explain::policy(&in_force.snapshot, Some(in_force.generation)))
+    });
+    let defect = || http::failure(StatusCode::INTERNAL_SERVER_ERROR, "a defect of the program; see its log");
+    Ok(work.await.unwrap_or_else(|_| defect()))
+}
+
+fn log(api: &Api, query: &Parameters) -> Result<Reply, BadRequest> {
+    query.only(&["limit", "client", "name"])?;
+    let limit = query.parsed("limit", "a number")?.unwrap_or(CAPACITY);
+    let entries = api.recent.last(limit, &query.filter()?);
+    Ok(http::json(StatusCode::OK, &LogReport { entries }))
+}
+
+fn events(api: &Api, query: &Parameters) -> Result<Reply, BadRequest> {
+    query.only(&["client", "name"])?;
+    Ok(match api.recent.follow(query.filter()?) {
+        Ok(events) => http::stream("text/event-stream", events),
+        Err(full) => http::failure(StatusCode::SERVICE_UNAVAILABLE, &full.to_string()),
+    })
+}
+
+/// The parameters of a request line.
+struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    fn of(head: &Head) -> Self {
+        let query = head.uri().query().unwrap_or_default();
+        Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
+    }
+
+    /// Refuses parameters that mean nothing here: a misspelt filter must not pass for none.
+    fn only(&self, known: &[&str]) -> Result<(), BadRequest> {
+        let unknown = self.0.iter().find(|(name, _)| !known.contains(&name.as_str()));
+        unknown.map_or(Ok(()), |(name, _)| Err(BadRequest::Unknown(name.clone())))
+    }
+
+    fn value(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+    }
+
+    fn parsed<T: std::str::FromStr>(
+        &self,
+        parameter: &'static str,
+        expected: &'static str,
+    ) -> Result<Option<T>, BadRequest> {
+        let parse = |text: &str| text.parse().map_err(|_| BadRequest::Wrong { parameter, expected });
+        self.value(parameter).map(parse).transpose()
+    }
+
+    fn record_type(&self) -> Result<Option<u16>, BadRequest> {
+        let number = |text: &str| {
+            record_type::number(text).ok_or(BadRequest::Wrong { parameter: "type", expected: "a record type" })
+        };
+        self.value("type").map(number).transpose()
+    }
+
+    fn on_behalf(&self) -> Result<OnBehalf, BadRequest> {
+        if let Some(group) = self.value("group") {
+            return Ok(OnBehalf::Group(group.to_owned()));
+        }
+        let client = self.parsed("client", "an address")?;
+        Ok(OnBehalf::Client(client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))))
+    }
+
+    fn filter(&self) -> Result<Filter, BadRequest> {
+        let name: Option<DomainName> = self.parsed("name", "a name")?;
+        Ok(Filter { client: self.parsed("client", "an address")?, name: name.map(|name| name.to_string()) })
+    }
+}
+
+impl From<PolicyState> for State {
+    fn from(state: PolicyState) -> Self {
+        match state {
+            PolicyState::Ok => Self::Ok,
+            PolicyState::Degraded => Self::Degraded,
+            PolicyState::DenyAll => Self::DenyAll,
+        }
+    }
+}
+
+impl From<ReloadOutcome> for ReloadReport {
+    fn from(outcome: ReloadOutcome) -> Self {
+        match outcome {
+            ReloadOutcome::Applied { generation, warnings } => {
+                Self::Applied { generation, warnings: FaultReport::all(&warnings) }
+            }
+            ReloadOutcome::Unchanged { generation, warnings } => {
+                Self::Unchanged { generation, warnings: FaultReport::all(&warnings) }
+            }
+            // What `strict` did not turn into a fault refuses nothing.
+            ReloadOutcome::Refused { faults } => {
+                Self::Refused { faults: FaultReport::all(faults.iter().filter(|fault| fault.is_fault())) }
+            }
+        }
+    }
+}
+
+/// The socket is for the machine's own administrators; the limits keep a mistake of theirs from the resolver.
+const LIMITS: Limits = Limits {
+    connections: 64,
+    head: Duration::from_secs(2),
+    handling: Duration::from_secs(50),
+    stall: Duration::from_secs(5),
+    whole: Duration::from_secs(90),
+};

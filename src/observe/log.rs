@@ -1,0 +1,311 @@
+//! Questions on their way into the log and into memory, and the limit that keeps a client in a loop from filling a disk.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+use tracing::info;
+
+use crate::dns::event::{Decision, Event, EventRule};
+use crate::name::DomainName;
+use crate::observe::recent::{LogEntry, Recent, RuleReport, VerdictWord};
+use crate::record_type;
+
+/// Takes events until their last sender is gone: each into `recent`, and within the limit into the log.
+pub async fn run(mut events: mpsc::Receiver<Event>, recent: Arc<Recent>) {
+    let mut limiter = Limiter::default();
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            event = events.recv() => {
+                let Some(event) = event else { break };
+                if limiter.admit(&event, Instant::now()) {
+                    log(&event);
+                }
+                recent.push(LogEntry::from(event));
+            }
+            _ = ticks.tick() => limiter.close(Instant::now()).iter().for_each(Suppressed::log),
+        }
+    }
+    limiter.close_all().iter().for_each(Suppressed::log);
+}
+
+fn log(event: &Event) {
+    let client = event.peer.client.ip();
+    let (name, record_type) = (&event.name, record_type::name(event.record_type));
+    let group = event.group.as_deref();
+    let rule = event.rule.as_ref().map(rule_text);
+    let rule = rule.as_deref();
+    let reason = &event.reason;
+    match event.decision {
+        Decision::Deny => info!(%client, group, %name, %record_type, reason, rule, "query denied"),
+        Decision::Audit => info!(%client, group, %name, %record_type, reason, rule, "query would be denied"),
+        Decision::Allow => info!(%client, group, %name, %record_type, reason, rule, "query allowed"),
+    }
+}
+
+fn rule_text(rule: &EventRule) -> String {
+    match &rule.place {
+        Some(place) => format!("{} ({place})", rule.pattern),
+        None => rule.pattern.clone(),
+    }
+}
+
+impl From<Event> for LogEntry {
+    /// The entry of an event; its number is given when it is kept.
+    fn from(event: Event) -> Self {
+        Self {
+            id: 0,
+            at: timestamp(event.at),
+            client: event.peer.client.ip(),
+            listener: event.peer.listener,
+            transport: event.peer.transport.name().to_owned(),
+            name: event.name.to_string(),
+            record_type: record_type::name(event.record_type).into_owned(),
+            verdict: VerdictWord::from(event.decision),
+            reason: event.reason,
+            group: event.group,
+            entry: event.entry,
+            rule: event.rule.map(RuleReport::from),
+            rcode: rcode_word(event.rcode),
+        }
+    }
+}
+
+impl From<Decision> for VerdictWord {
+    fn from(decision: Decision) -> Self {
+        match decision {
+            Decision::Allow => Self::Allow,
+            Decision::Deny => Self::Deny,
+            Decision::Audit => Self::Audit,
+        }
+    }
+}
+
+impl From<EventRule> for RuleReport {
+    fn from(rule: EventRule) -> Self {
+        let (path, line) = rule.place.map(|place| (place.path.to_path_buf(), place.line)).unzip();
+        Self { pattern: rule.pattern, path, line }
+    }
+}
+
+/// A moment in UTC, to the millisecond (RFC 3339); empty for one that no calendar has.
+pub fn timestamp(at: SystemTime) -> String {
+    jiff::Timestamp::try_from(at).map(|at| format!("{at:.3}")).unwrap_or_default()
+}
+
+/// The response code's name (RFC 6895 §2.3), its number if we never send it.
+fn rcode_word(rcode: u16) -> String {
+    match rcode {
+        0 => "NOERROR".to_owned(),
+        1 => "FORMERR".to_owned(),
+        2 => "SERVFAIL".to_owned(),
+        3 => "NXDOMAIN".to_owned(),
+        4 => "NOTIMP".to_owned(),
+        5 => "REFUSED".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// Lets the first question of a client for a name through and counts the next ones until the client's window ends.
+///
+/// ```text
+/// a client's window (10 s) holds at most 50 names; a question for one more is counted only
+/// at most 100 clients have a window;               a question of one more is counted only
+/// ```
+#[derive(Debug, Default)]
+struct Limiter {
+    clients: HashMap<IpAddr, Window>,
+    /// Questions of clients that got no window.
+    crowd: u64,
+}
+
+#[derive(Debug)]
+struct Window {
+    opened: Instant,
+    repeated: HashMap<(DomainName, Decision), u64>,
+    /// Questions for names that found no room.
+    more: u64,
+}
+
+/// Questions that were not logged one by one.
+#[derive(Debug, PartialEq, Eq)]
+enum Suppressed {
+    Repeated { client: IpAddr, name: DomainName, decision: Decision, count: u64 },
+    ManyNames { client: IpAddr, count: u64 },
+    ManyClients { count: u64 },
+}
+
+impl Limiter {
+    fn admit(&mut self, event: &Event, now: Instant) -> bool {
+        let client = event.peer.client.ip();
+        if !self.clients.contains_key(&client) && self.clients.len() >= MAX_CLIENTS {
+            self.crowd += 1;
+            return false;
+        }
+        let window = self.clients.entry(client).or_insert_with(|| Window::open(now));
+        window.admit((event.name.clone(), event.decision))
+    }
+
+    /// Ends the windows that have lasted their time.
+    fn close(&mut self, now: Instant) -> Vec<Suppressed> {
+        let ended = self.clients.extract_if(|_, window| now.duration_since(window.opened) >= WINDOW);
+        let mut suppressed: Vec<_> = ended.flat_map(|(client, window)| window.suppressed(client)).collect();
+        if !suppressed.is_empty() || self.clients.len() < MAX_CLIENTS {
+            suppressed.extend(self.take_crowd());
+        }
+        suppressed
+    }
+
+    fn close_all(&mut self) -> Vec<Suppressed> {
+        let crowd = self.take_crowd();
+        self.clients.drain().flat_map(|(client, window)| window.suppressed(client)).chain(crowd).collect()
+    }
+
+    fn take_crowd(&mut self) -> Option<Suppressed> {
+        let count = std::mem::take(&mut self.crowd);
+        (count > 0).then_some(Suppressed::ManyClients { count })
+    }
+}
+
+impl Window {
+    fn open(now: Instant) -> Self {
+        Self { opened: now, repeated: HashMap::new(), more: 0 }
+    }
+
+    fn admit(&mut self, key: (DomainName, Decision)) -> bool {
+        if let Some(count) = self.repeated.get_mut(&key) {
+            *count += 1;
+            return false;
+        }
+        if self.repeated.len() >= MAX_NAMES {
+            self.more += 1;
+            return false;
+        }
+        self.repeated.insert(key, 0);
+        true
+    }
+
+    fn suppressed(self, client: IpAddr) -> impl Iterator<Item = Suppressed> {
+        let repeated = self.repeated.into_iter().filter(|(_, count)| *count > 0);
+        let more = (self.more > 0).then_some(Suppressed::ManyNames { client, count: self.more });
+        repeated
+            .map(move |((name, decision), count)| Suppressed::Repeated { client, name, decision, count })
+            .chain(more)
+    }
+}
+
+impl Suppressed {
+    fn log(&self) {
+        match self {
+            Self::Repeated { client, name, decision: Decision::Deny, count } => {
+                info!(%client, %name, count, "query denied again");
+            }
+            Self::Repeated { client, name, decision: Decision::Audit, count } => {
+                info!(%client, %name, count, "query would be denied again");
+            }
+            Self::Repeated { client, name, decision: Decision::Allow, count } => {
+                info!(%client, %name, count, "query allowed again");
+            }
+            Self::ManyNames { client, count } => info!(%client, count, "queries for many other names not logged"),
+            Self::ManyClients { count } => info!(count, "queries of many other clients not logged"),
+        }
+    }
+}
+
+/// How long repetitions are counted before the count is logged.
+const WINDOW: Duration = Duration::from_secs(10);
+/// How often ended windows are looked for.
+const TICK: Duration = Duration::from_secs(1);
+/// Names of one client in one window.
+const MAX_NAMES: usize = 50;
+/// Clients that have a window at a time.
+const MAX_CLIENTS: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::dns::{Peer, Transport};
+
+    fn denied(client: [u8; 4], name: &str) -> Event {
+        let listener = SocketAddr::from(([127, 0, 0, 1], 53));
+        Event {
+            at: SystemTime::UNIX_EPOCH,
+            peer: Peer { client: SocketAddr::from((client, 4000)), listener, transport: Transport::Udp },
+            name: name.parse().unwrap(),
+            record_type: 1,
+            decision: Decision::Deny,
+            reason: "unlisted".into(),
+            group: Some("ci".into()),
+            entry: None,
+            rule: None,
+            rcode: 3,
+        }
+    }
+
+    const CLIENT: [u8; 4] = [10, 0, 0, 1];
+
+    #[test]
+    fn a_loop_is_one_line_and_then_a_count() {
+        let (mut limiter, now) = (Limiter::default(), Instant::now());
+        let admitted = (0..1000).filter(|_| limiter.admit(&denied(CLIENT, "ghcr.io"), now)).count();
+        assert_eq!(admitted, 1);
+        assert_eq!(limiter.close(now), []);
+        let suppressed = limiter.close(now + WINDOW);
+        let (client, name) = (IpAddr::from(CLIENT), "ghcr.io".parse().unwrap());
+        assert_eq!(suppressed, [Suppressed::Repeated { client, name, decision: Decision::Deny, count: 999 }]);
+        assert!(limiter.admit(&denied(CLIENT, "ghcr.io"), now + WINDOW), "a new window begins");
+    }
+
+    #[test]
+    fn another_client_and_another_verdict_are_not_repetitions() {
+        let (mut limiter, now) = (Limiter::default(), Instant::now());
+        assert!(limiter.admit(&denied(CLIENT, "ghcr.io"), now));
+        assert!(limiter.admit(&denied([10, 0, 0, 2], "ghcr.io"), now));
+        assert!(limiter.admit(&Event { decision: Decision::Allow, ..denied(CLIENT, "ghcr.io") }, now));
+    }
+
+    #[test]
+    fn random_names_of_one_client_are_limited_and_counted() {
+        let (mut limiter, now) = (Limiter::default(), Instant::now());
+        let admitted = (0..500).filter(|n| limiter.admit(&denied(CLIENT, &format!("n{n}.example")), now)).count();
+        assert_eq!(admitted, MAX_NAMES);
+        let client = IpAddr::from(CLIENT);
+        assert_eq!(limiter.close(now + WINDOW), [Suppressed::ManyNames { client, count: 500 - MAX_NAMES as u64 }]);
+    }
+
+    #[test]
+    fn many_clients_are_limited_and_counted() {
+        let (mut limiter, now) = (Limiter::default(), Instant::now());
+        let clients = (0..200).map(|n| [10, 0, 1, n]);
+        let admitted = clients.filter(|client| limiter.admit(&denied(*client, "ghcr.io"), now)).count();
+        assert_eq!(admitted, MAX_CLIENTS);
+        assert_eq!(limiter.close_all(), [Suppressed::ManyClients { count: 100 }]);
+    }
+
+    #[test]
+    fn an_entry_shows_a_strange_name_escaped() {
+        let entry = LogEntry::from(denied(CLIENT, r"a\010b.example"));
+        assert_eq!((entry.name.as_str(), entry.rcode.as_str()), (r"a\010b.example", "NXDOMAIN"));
+        assert_eq!(entry.at, "1970-01-01T00:00:00.000Z");
+    }
+
+    #[tokio::test]
+    async fn every_event_is_kept_for_the_log_command_also_those_not_logged() {
+        let (sender, events) = mpsc::channel(10);
+        let recent = Arc::new(Recent::default());
+        for _ in 0..5 {
+            sender.send(denied(CLIENT, "ghcr.io")).await.unwrap();
+        }
+        drop(sender);
+        run(events, Arc::clone(&recent)).await;
+        let kept = recent.last(10, &super::super::recent::Filter::default());
+        assert_eq!(kept.iter().map(|entry| entry.id).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    }
+}

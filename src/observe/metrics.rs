@@ -1,0 +1,236 @@
+//! Every number there is, for Prometheus. Labels hold words of the program and servers of the settings; a name or an
+//! address that a client sent never becomes one, so that the number of series is fixed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hyper::{Method, StatusCode};
+use tokio::net::TcpListener;
+
+use crate::dns::counters::Reading;
+use crate::dns::event::EventSink;
+use crate::dns::pipeline::Pipeline;
+use crate::observe::exposition::{Exposition, Kind};
+use crate::observe::http::{self, Head, Limits, Reply};
+use crate::observe::recent::Recent;
+use crate::observe::writer::LineWriter;
+use crate::policy::store::{PolicyState, PolicyStore};
+use crate::upstream::{Resolver, ServerCounters};
+
+/// Where the numbers come from.
+#[derive(Clone)]
+pub struct Metrics {
+    /// What was answered.
+    pub pipeline: Arc<Pipeline>,
+    /// What was resolved.
+    pub resolver: Arc<Resolver>,
+    /// What is in force.
+    pub policy: Arc<PolicyStore>,
+    /// Which events were dropped.
+    pub events: EventSink,
+    /// Which followers were dropped.
+    pub recent: Arc<Recent>,
+    /// Which lines were dropped; `None`: the log is not ours.
+    pub log: Option<LineWriter>,
+    /// How many tasks panicked.
+    pub panics: Arc<AtomicU64>,
+    /// When the program started.
+    pub started: SystemTime,
+}
+
+/// Serves the numbers at `/metrics` until dropped.
+pub async fn serve(listener: TcpListener, metrics: Metrics) {
+    let metrics = Arc::new(metrics);
+    let handler = move |head: Head| {
+        let metrics = Arc::clone(&metrics);
+        async move { metrics.answer(&head) }
+    };
+    http::serve(listener, LIMITS, handler).await;
+}
+
+impl Metrics {
+    /// The numbers as an answer.
+    pub fn reply(&self) -> Reply {
+        http::text(MEDIA_TYPE, self.render())
+    }
+
+    fn answer(&self, head: &Head) -> Reply {
+        match (head.uri().path(), head.method()) {
+            ("/metrics", &Method::GET) => self.reply(),
+            ("/metrics", _) => http::wrong_method("GET"),
+            _ => http::failure(StatusCode::NOT_FOUND, "the numbers are at /metrics"),
+        }
+    }
+
+    fn render(&self) -> String {
+        let mut text = Exposition::default();
+        self.write_program(&mut text);
+        self.write_policy(&mut text);
+        write_dns(&mut text, &self.pipeline.counters().snapshot());
+        self.write_upstream(&mut text);
+        self.write_log(&mut text);
+        text.finish()
+    }
+
+    fn write_program(&self, text: &mut Exposition) {
+        text.family("pullgate_build_info", Kind::Gauge, "The program's version; always 1.");
+        text.sample("pullgate_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+        let started = seconds(self.started);
+        text.single("process_start_time_seconds", Kind::Gauge, "When the process started, in Unix time.", started);
+        let panics = self.panics.load(Ordering::Relaxed);
+        text.single("pullgate_panics_total", Kind::Counter, "Tasks that ended by a defect of the program.", panics);
+    }
+
+    fn write_policy(&self, text: &mut Exposition) {
+        let status = self.policy.status();
+        text.family("pullgate_policy_state", Kind::Gauge, "1 for how the policy is: ok, degraded or deny-all.");
+        for (state, word) in
+            [(PolicyState::Ok, "ok"), (PolicyState::Degraded, "degraded"), (PolicyState::DenyAll, "deny-all")]
+        {
+            text.sample("pullgate_policy_state", &[("state", word)], u8::from(status.state == state));
+        }
+        let generation = status.generation;
+        text.single("pullgate_policy_generation", Kind::Gauge, "The number of the policy in force.", generation);
+        text.single("pullgate_policy_rules", Kind::Gauge, "Rules in force.", status.rules);
+        let since = seconds(status.since);
+        let help = "When the policy in force came into force, in Unix time.";
+        text.single("pullgate_policy_applied_timestamp_seconds", Kind::Gauge, help, since);
+        let faults = status.faults.iter().filter(|fault| fault.is_fault()).count();
+        text.single("pullgate_policy_faults", Kind::Gauge, "Faults of the policy files as they are.", faults);
+        text.family("pullgate_policy_reloads_total", Kind::Counter, "Policies taken, by what became of them.");
+        text.sample("pullgate_policy_reloads_total", &[("result", "applied")], status.applied);
+        text.sample("pullgate_policy_reloads_total", &[("result", "refused")], status.refused);
+    }
+
+    fn write_upstream(&self, text: &mut Exposition) {
+        let counters = self.resolver.counters();
+        for (name, help, value) in [
+            ("asked", "Questions that went upstream, refreshes among them.", counters.asked),
+            ("coalesced", "Questions that waited for an equal one under way.", counters.coalesced),
+            ("failed", "Questions that ended without a server's answer.", counters.failed),
+            ("busy", "Questions turned away since too many were under way.", counters.busy),
+            ("stale", "Failed questions that a stale answer was found for.", counters.stale),
+            ("refreshed", "Answers renewed before their time was up.", counters.refreshed),
+        ] {
+            text.single(&format!("pullgate_upstream_{name}_total"), Kind::Counter, help, value);
+        }
+        text.single("pullgate_upstream_in_flight", Kind::Gauge, "Questions under way upstream.", counters.in_flight);
+        text.single("pullgate_cache_entries", Kind::Gauge, "Answers in the cache.", counters.cached);
+        let help = "Answers that had to leave the cache for others.";
+        text.single("pullgate_cache_evictions_total", Kind::Counter, help, counters.evicted);
+        write_servers(text, &counters.servers);
+    }
+
+    fn write_log(&self, text: &mut Exposition) {
+        let dropped = self.events.dropped();
+        let unwritten = self.log.as_ref().map_or(0, LineWriter::dropped);
+        text.family("pullgate_log_dropped_total", Kind::Counter, "Log entries dropped, by the limit that was met.");
+        for (reason, value) in
+            [("budget", dropped.over_budget), ("queue", dropped.queue_full), ("unwritten", unwritten)]
+        {
+            text.sample("pullgate_log_dropped_total", &[("reason", reason)], value);
+        }
+        let help = "Readers of the event stream dropped because they did not keep up.";
+        let followers = self.recent.dropped_followers();
+        text.single("pullgate_log_followers_dropped_total", Kind::Counter, help, followers);
+    }
+}
+
+/// The DNS counters: those of queries as one family by transport, the others each as its own.
+fn write_dns(text: &mut Exposition, readings: &[Reading]) {
+    let transport = |reading: &Reading| reading.name.strip_prefix("queries_");
+    text.family("pullgate_queries_total", Kind::Counter, "Queries that came, by transport.");
+    for reading in readings {
+        if let Some(transport) = transport(reading) {
+            text.sample("pullgate_queries_total", &[("transport", transport)], reading.value);
+        }
+    }
+    for reading in readings.iter().filter(|reading| transport(reading).is_none()) {
+        text.single(&format!("pullgate_{}_total", reading.name), Kind::Counter, reading.help, reading.value);
+    }
+}
+
+/// Each server that may be asked. Their names come from the settings and the host, not from clients.
+fn write_servers(text: &mut Exposition, servers: &[ServerCounters]) {
+    type Value = fn(&ServerCounters) -> Option<f64>;
+    #[expect(clippy::cast_precision_loss, reason = "a count beyond 2^53 takes a few million years")]
+    let families: [(&str, Kind, &str, Value); 7] = [
+        ("requests_total", Kind::Counter, "Attempts at a server.", |server| Some(server.asked as f64)),
+        ("answers_total", Kind::Counter, "Attempts that ended with an answer.", |server| Some(server.answered as f64)),
+        ("failures_total", Kind::Counter, "Attempts that ended with a failure.", |server| Some(server.failed as f64)),
+        ("tcp_total", Kind::Counter, "Attempts that went over to TCP.", |server| Some(server.streams as f64)),
+        ("near_misses_total", Kind::Counter, "Datagrams that were not the answer waited for.", |server| {
+            Some(server.near_misses as f64)
+        }),
+        ("round_trip_seconds", Kind::Gauge, "The smoothed round trip.", |server| {
+            server.round_trip.map(|round_trip| round_trip.as_secs_f64())
+        }),
+        ("resting", Kind::Gauge, "1 while the server is left alone.", |server| Some(f64::from(server.resting))),
+    ];
+    for (name, kind, help, value) in families {
+        let name = format!("pullgate_upstream_server_{name}");
+        text.family(&name, kind, help);
+        for server in servers {
+            if let Some(value) = value(server) {
+                text.sample(&name, &[("server", &server.server)], value);
+            }
+        }
+    }
+}
+
+fn seconds(at: SystemTime) -> f64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+/// Scrapers are few and quick; what is not is kept from holding anything.
+const LIMITS: Limits = Limits {
+    connections: 16,
+    head: Duration::from_secs(2),
+    handling: Duration::from_secs(5),
+    stall: Duration::from_secs(5),
+    whole: Duration::from_secs(15),
+};
+const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(name: &'static str, value: u64) -> Reading {
+        Reading { name, help: "Some.", value }
+    }
+
+    #[test]
+    fn queries_are_one_family_and_the_other_counters_their_own() {
+        let mut text = Exposition::default();
+        write_dns(&mut text, &[reading("queries_udp", 3), reading("denied", 2), reading("queries_tcp", 1)]);
+        assert_eq!(
+            text.finish(),
+            "# HELP pullgate_queries_total Queries that came, by transport.\n\
+             # TYPE pullgate_queries_total counter\n\
+             pullgate_queries_total{transport=\"udp\"} 3\n\
+             pullgate_queries_total{transport=\"tcp\"} 1\n\
+             # HELP pullgate_denied_total Some.\n# TYPE pullgate_denied_total counter\npullgate_denied_total 2\n"
+        );
+    }
+
+    #[test]
+    fn a_server_that_never_answered_has_no_round_trip() {
+        let mut text = Exposition::default();
+        let server = ServerCounters {
+            server: "127.0.0.1:53".into(),
+            asked: 2,
+            answered: 0,
+            failed: 2,
+            streams: 0,
+            near_misses: 0,
+            round_trip: None,
+            resting: true,
+        };
+        write_servers(&mut text, &[server]);
+        let text = text.finish();
+        assert!(text.contains("pullgate_upstream_server_resting{server=\"127.0.0.1:53\"} 1\n"));
+        assert!(!text.contains("round_trip_seconds{"));
+    }
+}

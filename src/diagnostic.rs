@@ -52,7 +52,8 @@ pub struct Excerpt {
     pub column: u32,
     /// How many characters to underline, at least 1; never past the line's end.
     pub width: u32,
-    /// The line itself, without its end.
+    /// The line itself, without its end. Of a long one (a whole JSON document, say) 300 characters: the first, or when
+    /// the column lies beyond them, those from the column on.
     pub text: String,
 }
 
@@ -101,10 +102,10 @@ impl Source {
 
     fn diagnostic(&self, severity: Severity, span: Range<usize>, message: String) -> Diagnostic {
         let (line, column) = self.position(span.start);
-        let text = self.line_text(line);
-        let shown = self.text.get(span.clone()).map_or(1, |part| part.lines().next().unwrap_or("").chars().count());
-        let width = u32::try_from(shown).unwrap_or(u32::MAX).max(1);
-        let excerpt = Excerpt { line, column, width, text: text.to_owned() };
+        let width = self.text.get(span.clone()).map_or(1, |part| quote(part).chars().count());
+        let width = u32::try_from(width).unwrap_or(u32::MAX).max(1);
+        let text = self.quoted(span.start, line, column).to_owned();
+        let excerpt = Excerpt { line, column, width, text };
         Diagnostic { severity, path: Arc::clone(&self.path), excerpt: Some(excerpt), message, hint: None }
     }
 
@@ -118,11 +119,22 @@ impl Source {
         (u32::try_from(line + 1).unwrap_or(u32::MAX), u32::try_from(column).unwrap_or(u32::MAX))
     }
 
-    fn line_text(&self, line: u32) -> &str {
-        let start = self.lines[line as usize - 1];
-        let rest = &self.text[start..];
-        rest.lines().next().unwrap_or("")
+    /// The line with the place, as [`Excerpt::text`] has it.
+    fn quoted(&self, offset: usize, line: u32, column: u32) -> &str {
+        let start = if is_far(column) { offset } else { self.lines[line as usize - 1] };
+        self.text.get(start..).map_or("", quote)
     }
+}
+
+/// What is shown of text: its first line, and of that the beginning.
+fn quote(text: &str) -> &str {
+    let end = text.char_indices().take_while(|&(_, c)| c != '\n').take(MAX_QUOTED).last();
+    text[..end.map_or(0, |(at, c)| at + c.len_utf8())].trim_end_matches('\r')
+}
+
+/// Whether a column is beyond what is quoted of a line from its beginning.
+fn is_far(column: u32) -> bool {
+    column as usize > MAX_QUOTED + 1
 }
 
 impl Diagnostic {
@@ -181,12 +193,16 @@ impl fmt::Display for Excerpt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = self.line.to_string();
         let line: String = self.text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let indent = " ".repeat(self.column as usize - 1);
-        let room = line.chars().count().saturating_sub(self.column as usize - 1).max(1);
+        let before = if is_far(self.column) { 0 } else { self.column.saturating_sub(1) as usize };
+        let indent = " ".repeat(before);
+        let room = line.chars().count().saturating_sub(before).max(1);
         let carets = "^".repeat((self.width as usize).min(room));
         write!(f, "\n  {number} | {line}\n  {} | {indent}{carets}", " ".repeat(number.len()))
     }
 }
+
+/// How many characters of a line are quoted.
+const MAX_QUOTED: usize = 300;
 
 #[cfg(test)]
 mod tests {
@@ -207,6 +223,16 @@ mod tests {
         let source = Source::new("a", "ä = 1\nö");
         assert_eq!((source.place(3).line, source.place(3).column), (1, 3));
         assert_eq!((source.place(99).line, source.place(99).column), (2, 2));
+    }
+
+    #[test]
+    fn of_a_long_line_only_what_is_near_the_place_is_quoted() {
+        let source = Source::new("a", format!("{}<here>{}", "x".repeat(1000), "y".repeat(1_000_000)));
+        let shown = source.fault(1000..1006, "m").to_string();
+        assert!(shown.starts_with("a:1:1001: m\n  1 | <here>yyy"), "{shown:.80}");
+        assert!(shown.ends_with("\n    | ^^^^^^") && shown.len() < 400);
+        let shown = source.fault(2..3, "m").to_string();
+        assert!(shown.starts_with("a:1:3: m\n  1 | xxx") && shown.ends_with("\n    |   ^") && shown.len() < 400);
     }
 
     #[test]

@@ -153,7 +153,12 @@ impl Pattern {
 
     /// The one name it matches; `None` for wildcards.
     pub fn exact(&self) -> Option<DomainName> {
-        (self.reach == Reach::Exact && !self.labels.contains('*')).then(|| self.labels.parse().ok()).flatten()
+        self.single()?.parse().ok()
+    }
+
+    /// The same as text.
+    pub(super) fn single(&self) -> Option<&str> {
+        (self.reach == Reach::Exact && !self.labels.contains('*')).then_some(&*self.labels)
     }
 
     /// How many of its labels are written out: of two patterns that match, the one with more is the tighter.

@@ -67,9 +67,11 @@ enum Tenants {
 
 impl Shared {
     fn warning(&self, pattern: &Pattern, labels: &[LabelPattern<'_>]) -> Option<Warning> {
-        let suffix: Vec<LabelPattern<'_>> = self.suffix.split('.').map(LabelPattern::of).collect();
-        let overlaps = suffix.iter().rev().zip(labels.iter().rev()).all(|(&one, &other)| overlap(one, other));
-        let reason = if overlaps { self.reason(pattern.reach(), labels, suffix.len())? } else { return None };
+        let suffix = self.suffix.rsplit('.').map(LabelPattern::of);
+        if !suffix.zip(labels.iter().rev()).all(|(own, &label)| overlap(own, label)) {
+            return None;
+        }
+        let reason = self.reason(pattern.reach(), labels)?;
         let message = match reason {
             Reason::Host => {
                 format!("`{pattern}` serves {}: the path tells them apart, which DNS cannot see", self.strangers)
@@ -80,9 +82,11 @@ impl Shared {
     }
 
     /// What lets strangers in: the label left of the suffix, which names the tenant, decides.
-    fn reason(&self, reach: Reach, labels: &[LabelPattern<'_>], suffix: usize) -> Option<Reason> {
+    fn reason(&self, reach: Reach, labels: &[LabelPattern<'_>]) -> Option<Reason> {
         let open = reach != Reach::Exact;
-        let Some(own) = labels.len().checked_sub(suffix) else { return open.then_some(Reason::Names) };
+        let Some(own) = labels.len().checked_sub(self.suffix.split('.').count()) else {
+            return open.then_some(Reason::Names);
+        };
         match labels[..own].split_last() {
             None if open => Some(Reason::Names),
             None => (self.host == Host::Everybodys).then_some(Reason::Host),
@@ -104,8 +108,8 @@ enum Reason {
 
 /// By the public suffix list alone.
 fn listed_warning(pattern: &Pattern) -> Option<Warning> {
-    if let Some(name) = pattern.exact().map(|name| name.to_string()) {
-        return (listing(&name) == Some(psl::Type::Private)).then(|| Warning {
+    if let Some(name) = pattern.single() {
+        return (listing(name) == Some(psl::Type::Private)).then(|| Warning {
             message: format!("`{name}` is a suffix under which its operator gives names to others"),
             hint: hint(&format!("the exact `NAME.{name}`")),
         });
@@ -156,6 +160,9 @@ impl Opening<'_> {
 }
 
 fn openings(pattern: &Pattern) -> Vec<Opening<'_>> {
+    if pattern.single().is_some() {
+        return Vec::new();
+    }
     let labels: Vec<&str> = pattern.text_labels().collect();
     let suffix = |from: usize| {
         let filled = labels[from..].iter().map(|label| if label.contains('*') { SOME_LABEL } else { label });

@@ -38,7 +38,7 @@ impl<'s> Report<'s> {
 
     /// Something that refuses the file, and what would do.
     pub fn fault(&mut self, span: Span, message: impl Into<String>, hint: impl Into<String>) {
-        if self.broken_lines.is_empty() || !self.broken_lines.contains(&self.source.place(span.start).line) {
+        if self.faults.is_full() || !self.is_broken(&span) {
             self.faults.add(|| self.source.fault(span, message).hint(hint));
         }
     }
@@ -50,10 +50,14 @@ impl<'s> Report<'s> {
 
     /// The file cannot be read here. Later faults on the same line are left out, since they follow from this one.
     pub(super) fn broken(&mut self, span: Span, message: impl Into<String>) {
-        self.faults.add(|| self.source.fault(span.clone(), message));
-        if self.broken_lines.len() < MAX_COMPLAINTS {
+        if !self.faults.is_full() {
             self.broken_lines.push(self.source.place(span.start).line);
         }
+        self.faults.add(|| self.source.fault(span, message));
+    }
+
+    fn is_broken(&self, span: &Span) -> bool {
+        !self.broken_lines.is_empty() && self.broken_lines.contains(&self.source.place(span.start).line)
     }
 
     /// Whether a fault was reported.
@@ -82,11 +86,15 @@ impl<'s> Report<'s> {
 
 impl Complaints {
     fn add(&mut self, complaint: impl FnOnce() -> Diagnostic) {
-        if self.kept.len() < MAX_COMPLAINTS {
-            self.kept.push(complaint());
-        } else {
+        if self.is_full() {
             self.left_out += 1;
+        } else {
+            self.kept.push(complaint());
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.kept.len() >= MAX_COMPLAINTS
     }
 }
 

@@ -331,3 +331,351 @@ impl fmt::Display for Denial<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::diagnostic::Source;
+    use crate::name::DomainName;
+    use crate::policy::compile::{Options, load};
+    use crate::policy::document::CnamePolicy;
+
+    fn policy(text: &str) -> Snapshot {
+        with(text, &Options::default())
+    }
+
+    fn with(text: &str, options: &Options) -> Snapshot {
+        let source = Source::new("p.toml", format!("version = 1\n{text}"));
+        load(vec![source], options, SystemTime::UNIX_EPOCH).unwrap_or_else(|faults| panic!("{}", faults[0])).snapshot
+    }
+
+    fn audited(text: &str) -> Snapshot {
+        with(text, &Options { mode: Mode::Audit, ..Options::default() })
+    }
+
+    fn name(text: &str) -> DomainName {
+        text.parse().unwrap()
+    }
+
+    /// The verdict for a client, in two words, and the entry that decided.
+    fn verdict(snapshot: &Snapshot, client: &str, host: &str) -> String {
+        let asker = Asker { client: client.parse().unwrap(), listener: None };
+        told(snapshot.judge(&asker, name(host).as_name()))
+    }
+
+    fn told(judgement: Judgement<'_>) -> String {
+        let entry = judgement.verdict.rule().map(|rule| rule.entry().name.as_str());
+        match judgement.verdict {
+            Verdict::Allow(Permit::Rule(_)) => format!("allow {}", entry.unwrap()),
+            Verdict::Allow(Permit::Static) => "allow static".to_owned(),
+            Verdict::Allow(Permit::Unlisted) => "allow unlisted".to_owned(),
+            Verdict::Deny(denial) | Verdict::Audit(denial) => format!("{} {}", judgement.verdict.word(), denial.word()),
+        }
+    }
+
+    /// Two groups, each with a registry of its own, and a deny for one of them.
+    const TWO_GROUPS: &str = r#"
+        [[registry]]
+        name = "ours"
+        hosts = ["ours.example", "*.shared.example"]
+        [[registry]]
+        name = "theirs"
+        hosts = ["theirs.example"]
+        [[deny]]
+        hosts = ["bad.shared.example"]
+        groups = ["us"]
+        [[group]]
+        name = "us"
+        clients = ["10.0.0.0/8", "fd00::/16"]
+        registries = ["ours"]
+        [[group]]
+        name = "them"
+        clients = ["10.1.0.0/16"]
+        listen = ["172.18.0.1:53"]
+        registries = ["*"]
+        unlisted = "forward"
+    "#;
+
+    // ── which group ──
+
+    #[test]
+    fn without_groups_every_client_may_use_everything() {
+        let snapshot = policy("[[registry]]\nname = \"r\"\nhosts = [\"r.example\"]\n");
+        assert_eq!(verdict(&snapshot, "8.8.8.8", "r.example"), "allow r");
+        assert_eq!(verdict(&snapshot, "2001:db8::1", "R.Example."), "allow r");
+        assert_eq!(verdict(&snapshot, "8.8.8.8", "a.r.example"), "deny unlisted");
+    }
+
+    #[test]
+    fn the_longest_range_that_holds_the_client_decides_the_group() {
+        let snapshot = policy(TWO_GROUPS);
+        assert_eq!(verdict(&snapshot, "10.2.0.1", "theirs.example"), "deny other-group");
+        assert_eq!(verdict(&snapshot, "10.1.0.1", "theirs.example"), "allow theirs");
+    }
+
+    #[test]
+    fn an_ipv4_mapped_client_is_its_ipv4_address() {
+        let snapshot = policy(TWO_GROUPS);
+        assert_eq!(verdict(&snapshot, "::ffff:10.1.0.1", "theirs.example"), "allow theirs");
+        assert_eq!(verdict(&snapshot, "fd00::1", "ours.example"), "allow ours");
+    }
+
+    #[test]
+    fn the_listener_decides_before_any_range() {
+        let snapshot = policy(TWO_GROUPS);
+        let asker = Asker { client: "10.2.0.1".parse().unwrap(), listener: Some("172.18.0.1:53".parse().unwrap()) };
+        let judgement = snapshot.judge(&asker, name("theirs.example").as_name());
+        assert_eq!(judgement.group.unwrap().name(), "them");
+        assert_eq!(told(judgement), "allow theirs");
+    }
+
+    #[test]
+    fn a_client_that_no_group_claims_falls_to_the_settings_group_then_to_default_then_to_none() {
+        let with_default = format!("{TWO_GROUPS}\n[[group]]\nname = \"default\"\nregistries = [\"ours\"]\n");
+        let settings = Options { group: Some("them".to_owned()), ..Options::default() };
+        let group = |snapshot: &Snapshot| {
+            let asker = Asker { client: "192.0.2.1".parse().unwrap(), listener: None };
+            snapshot.judge(&asker, name("x.example").as_name()).group.map(|group| group.name().to_owned())
+        };
+        assert_eq!(group(&with(&with_default, &settings)).as_deref(), Some("them"));
+        assert_eq!(group(&policy(&with_default)).as_deref(), Some("default"));
+        assert_eq!(group(&policy(TWO_GROUPS)), None);
+    }
+
+    // ── the rows ──
+
+    #[test]
+    fn static_and_built_in_names_are_allowed_to_everyone() {
+        let options = Options { statics: vec![name("host.docker.internal")], ..Options::default() };
+        let snapshot = with(TWO_GROUPS, &options);
+        for host in ["host.docker.internal", "localhost", "a.localhost", "probe.pullgate.invalid"] {
+            assert_eq!(verdict(&snapshot, "192.0.2.1", host), "allow static", "{host}");
+        }
+        assert_eq!(verdict(&snapshot, "192.0.2.1", "docker.internal"), "deny no-group");
+    }
+
+    #[test]
+    fn a_deny_beats_an_allow_of_the_same_group_only() {
+        let snapshot = policy(TWO_GROUPS);
+        assert_eq!(verdict(&snapshot, "10.2.0.1", "bad.shared.example"), "deny listed");
+        assert_eq!(verdict(&snapshot, "10.2.0.1", "good.shared.example"), "allow ours");
+        assert_eq!(verdict(&snapshot, "10.1.0.1", "bad.shared.example"), "allow ours");
+    }
+
+    #[test]
+    fn a_deny_for_everyone_beats_even_an_exact_allow_and_is_not_softened_by_audit() {
+        let snapshot = audited(
+            "[[registry]]\nname = \"r\"\nhosts = [\"a.x.example\"]\n[[deny]]\nhosts = [\".x.example\"]\nreason = \"SEC-7\"\n",
+        );
+        assert_eq!(verdict(&snapshot, "10.0.0.1", "a.x.example"), "deny listed");
+        let judgement = snapshot.judge_as(None, name("a.x.example").as_name());
+        assert_eq!(judgement.verdict.to_string(), "denied: SEC-7");
+    }
+
+    #[test]
+    fn a_registry_on_trial_resolves_and_counts_as_would_deny() {
+        let snapshot = policy("[[registry]]\nname = \"r\"\nhosts = [\"r.example\"]\nmode = \"audit\"\n");
+        assert_eq!(verdict(&snapshot, "10.0.0.1", "r.example"), "audit on-trial");
+    }
+
+    #[test]
+    fn what_other_groups_have_is_denied_also_where_unlisted_names_are_forwarded() {
+        let text = TWO_GROUPS.replace("registries = [\"*\"]", "registries = [\"theirs\"]");
+        let snapshot = policy(&text);
+        assert_eq!(verdict(&snapshot, "10.1.0.1", "ours.example"), "deny other-group");
+    }
+
+    #[test]
+    fn a_registry_of_the_catalogue_is_denied_where_unlisted_names_are_forwarded() {
+        let snapshot = policy(TWO_GROUPS);
+        assert_eq!(verdict(&snapshot, "10.1.0.1", "ghcr.io"), "deny catalogue");
+        assert_eq!(verdict(&snapshot, "10.1.0.1", "www.example.org"), "allow unlisted");
+        assert_eq!(verdict(&snapshot, "10.2.0.1", "ghcr.io"), "deny catalogue");
+    }
+
+    #[test]
+    fn what_nobody_lists_is_denied_single_labels_and_the_root_too() {
+        let snapshot = policy("[[registry]]\nname = \"r\"\nhosts = [\"*.r.example\", \"r-*.r.example\"]\n");
+        for host in ["www.example.org", "com", ".", "r.example", "xr.example"] {
+            assert_eq!(verdict(&snapshot, "10.0.0.1", host), "deny unlisted", "{host}");
+        }
+    }
+
+    #[test]
+    fn in_a_group_under_audit_denials_for_lack_of_an_allow_become_audits() {
+        let text = TWO_GROUPS.replace("registries = [\"ours\"]", "registries = [\"ours\"]\nmode = \"audit\"");
+        let snapshot = policy(&text);
+        assert_eq!(verdict(&snapshot, "10.2.0.1", "theirs.example"), "audit other-group");
+        assert_eq!(verdict(&snapshot, "10.2.0.1", "ghcr.io"), "audit catalogue");
+        assert_eq!(verdict(&snapshot, "10.2.0.1", "www.example.org"), "audit unlisted");
+        assert_eq!(verdict(&snapshot, "10.2.0.1", "ours.example"), "allow ours");
+        assert_eq!(verdict(&snapshot, "10.2.0.1", "bad.shared.example"), "deny listed");
+    }
+
+    #[test]
+    fn a_group_may_enforce_under_a_policy_that_audits() {
+        let text = TWO_GROUPS.replace("registries = [\"ours\"]", "registries = [\"ours\"]\nmode = \"enforce\"");
+        let snapshot = audited(&text);
+        assert_eq!(verdict(&snapshot, "10.2.0.1", "www.example.org"), "deny unlisted");
+        assert_eq!(verdict(&snapshot, "10.1.0.1", "ghcr.io"), "audit catalogue");
+    }
+
+    #[test]
+    fn a_client_that_no_group_takes_is_denied_everything_unless_the_policy_audits() {
+        assert_eq!(verdict(&policy(TWO_GROUPS), "192.0.2.1", "ours.example"), "deny no-group");
+        assert_eq!(verdict(&audited(TWO_GROUPS), "192.0.2.1", "ours.example"), "audit no-group");
+    }
+
+    #[test]
+    fn under_deny_all_nothing_resolves_whatever_the_mode_but_the_resolvers_own_names() {
+        let options = Options { mode: Mode::Audit, statics: vec![name("static.example")], ..Options::default() };
+        let snapshot = Snapshot::deny_all(&options);
+        assert_eq!(verdict(&snapshot, "10.0.0.1", "ghcr.io"), "deny no-policy");
+        assert_eq!(verdict(&snapshot, "10.0.0.1", "static.example"), "allow static");
+    }
+
+    // ── who may use what ──
+
+    #[test]
+    fn a_group_has_what_it_inherits_and_what_entries_say_of_it() {
+        let snapshot = policy(
+            r#"
+            [[registry]]
+            name = "a"
+            hosts = ["a.example"]
+            [[registry]]
+            name = "b"
+            hosts = ["b.example"]
+            groups = ["base"]
+            [[service]]
+            name = "c"
+            names = ["c.example"]
+            [[group]]
+            name = "base"
+            registries = ["a"]
+            [[group]]
+            name = "middle"
+            inherits = "base"
+            [[group]]
+            name = "default"
+            inherits = "middle"
+            services = ["*"]
+        "#,
+        );
+        for host in ["a", "b", "c"] {
+            assert_eq!(verdict(&snapshot, "10.0.0.1", &format!("{host}.example")), format!("allow {host}"));
+        }
+        let entries = |group: &str| snapshot.find_group(group).unwrap().entries().count();
+        assert_eq!((entries("base"), entries("middle"), entries("default")), (2, 2, 3));
+    }
+
+    // ── the winner ──
+
+    #[test]
+    fn among_allowing_rules_exact_wins_then_more_literal_labels_then_file_order() {
+        let snapshot = policy(
+            r#"
+            [[registry]]
+            name = "wide"
+            hosts = [".example.com"]
+            [[registry]]
+            name = "narrow"
+            hosts = ["*.b.example.com"]
+            cname = "inspect"
+            [[registry]]
+            name = "glob"
+            hosts = ["*-x.b.example.com", "a-*.c.example.com"]
+            [[registry]]
+            name = "exact"
+            hosts = ["a-x.b.example.com"]
+            private-addresses = true
+        "#,
+        );
+        for (host, entry) in [
+            ("a-x.b.example.com", "exact"),
+            ("b-x.b.example.com", "narrow"),
+            ("a-y.c.example.com", "glob"),
+            ("b.c.example.com", "wide"),
+        ] {
+            assert_eq!(verdict(&snapshot, "10.0.0.1", host), format!("allow {entry}"), "{host}");
+        }
+        let winner = |host| snapshot.judge_as(None, name(host).as_name()).verdict.rule().unwrap().entry();
+        assert_eq!(winner("a-x.b.example.com").private_addresses, Some(true));
+        assert_eq!(winner("b-x.b.example.com").cname, CnamePolicy::Inspect);
+    }
+
+    #[test]
+    fn a_rule_of_ones_own_wins_over_a_tighter_one_of_others() {
+        let snapshot = policy(
+            r#"
+            [[registry]]
+            name = "wide"
+            hosts = ["*.example.com"]
+            [[registry]]
+            name = "exact"
+            hosts = ["a.example.com"]
+            [[group]]
+            name = "default"
+            registries = ["wide"]
+        "#,
+        );
+        assert_eq!(verdict(&snapshot, "10.0.0.1", "a.example.com"), "allow wide");
+    }
+
+    // ── targets and ancestors ──
+
+    #[test]
+    fn a_deny_catches_the_target_of_a_chain_for_its_groups() {
+        let snapshot = policy(TWO_GROUPS);
+        let denied = |group: &str, target: &str| {
+            snapshot.denied_target(snapshot.find_group(group), name(target).as_name()).is_some()
+        };
+        assert!(denied("us", "bad.shared.example"));
+        assert!(!denied("us", "unlisted.example"));
+        assert!(!denied("them", "bad.shared.example"));
+    }
+
+    #[test]
+    fn a_name_above_an_allowed_one_is_known_for_those_who_may_use_it() {
+        let text = TWO_GROUPS.replace("unlisted = \"forward\"", "");
+        let snapshot = policy(&text.replace("theirs.example\"", "a.theirs.example\", \"x-*.deep.glob.example\""));
+        let below =
+            |group: &str, host: &str| snapshot.has_allowed_below(snapshot.find_group(group), name(host).as_name());
+        for host in ["example", "shared.example", "."] {
+            assert!(below("us", host) && below("them", host), "{host}");
+        }
+        for host in ["theirs.example", "glob.example", "deep.glob.example"] {
+            assert!(!below("us", host) && below("them", host), "{host}");
+        }
+        for host in ["ours.example", "a.theirs.example", "x-1.deep.glob.example", "org", "other.example"] {
+            assert!(!below("us", host) && !below("them", host), "{host}");
+        }
+        assert!(!below("nobody", "example"), "a client without a group has nothing below anything");
+    }
+
+    #[test]
+    fn where_unlisted_names_are_forwarded_anything_may_stand_below() {
+        let snapshot = policy(TWO_GROUPS);
+        assert!(snapshot.has_allowed_below(snapshot.find_group("them"), name("ghcr.io").as_name()));
+    }
+
+    #[test]
+    fn a_group_of_an_earlier_snapshot_counts_as_none() {
+        let (old, new) = (policy(TWO_GROUPS), policy(TWO_GROUPS));
+        assert_eq!(told(new.judge_as(old.find_group("us"), name("ours.example").as_name())), "deny no-group");
+    }
+
+    #[test]
+    fn a_verdict_tells_the_file_and_line_of_its_rule() {
+        let snapshot = policy(TWO_GROUPS);
+        let judgement = snapshot.judge_as(snapshot.find_group("us"), name("a.shared.example").as_name());
+        let rule = judgement.verdict.rule().unwrap();
+        assert_eq!(
+            (rule.pattern().to_string(), rule.place().unwrap().to_string()),
+            ("*.shared.example".into(), "p.toml:5:34".into())
+        );
+        assert_eq!(judgement.verdict.to_string(), "allowed by registry `ours`");
+    }
+}

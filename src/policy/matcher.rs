@@ -538,3 +538,184 @@ const REACH: usize = 16;
 const HEAD: usize = 17;
 const LITERALS: usize = 18;
 const HEADER: usize = 19;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+    use proptest::sample::{Index as Choice, select};
+    use proptest::strategy::Strategy;
+
+    use super::*;
+    use crate::name::{DomainName, NameBuf};
+    use crate::policy::ancestors::Ancestors;
+
+    fn matcher(patterns: &[Pattern]) -> Matcher {
+        numbered((0..).zip(patterns))
+    }
+
+    fn numbered<'p>(patterns: impl IntoIterator<Item = (u32, &'p Pattern)>) -> Matcher {
+        let mut builder = Builder::default();
+        for (entry, pattern) in patterns {
+            builder.add(pattern, Tag { entry, path: 7, line: entry + 1, column: 3 }).unwrap();
+        }
+        builder.finish()
+    }
+
+    fn parse(patterns: &[&str]) -> Vec<Pattern> {
+        patterns.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn found(matcher: &Matcher, name: NameRef<'_>) -> BTreeSet<u32> {
+        let mut found = BTreeSet::new();
+        matcher.visit(name, |rule| assert!(found.insert(rule.entry()), "{rule} is found once"));
+        found
+    }
+
+    fn found_in(patterns: &[&str], name: &str) -> Vec<u32> {
+        let name: DomainName = name.parse().unwrap();
+        found(&matcher(&parse(patterns)), name.as_name()).into_iter().collect()
+    }
+
+    #[test]
+    fn every_rule_that_matches_is_found() {
+        let patterns = ["a.x.test", "*.x.test", ".x.test", "*a.x.test", "a.x.test", "b.x.test", "*.y.test", "x.test"];
+        assert_eq!(found_in(&patterns, "a.x.test"), [0, 1, 2, 4]);
+        assert_eq!(found_in(&patterns, "aa.x.test"), [1, 2, 3]);
+        assert_eq!(found_in(&patterns, "x.test"), [2, 7]);
+        assert_eq!(found_in(&patterns, "c.b.a.x.test"), [1, 2]);
+        assert_eq!(found_in(&patterns, "test"), [0; 0]);
+        assert_eq!(found_in(&patterns, "."), [0; 0]);
+    }
+
+    #[test]
+    fn a_wildcard_does_not_stand_for_odd_bytes() {
+        for name in [r"a\.b.x.test", r"a\000.x.test", r"ok.a\032b.x.test", "é.x.test"] {
+            assert_eq!(found_in(&["*.x.test", ".x.test", "*a.x.test", "a*.x.test"], name), [0; 0], "{name}");
+        }
+    }
+
+    #[test]
+    fn a_dot_inside_a_label_is_not_a_dot() {
+        assert_eq!(found_in(&["a.x.test", "x.test", ".x.test"], r"a\.x.test"), [0; 0]);
+    }
+
+    #[test]
+    fn globs_stay_within_their_labels() {
+        let patterns = ["prod-*-layers.s3.*.amazonaws.com", "*-docker.pkg.dev"];
+        assert_eq!(found_in(&patterns, "prod-eu-1-layers.s3.eu-west-1.amazonaws.com"), [0]);
+        assert_eq!(found_in(&patterns, "prod--layers.s3.eu-west-1.amazonaws.com"), [0; 0]);
+        assert_eq!(found_in(&patterns, "prod-a-layers.s3.amazonaws.com"), [0; 0]);
+        assert_eq!(found_in(&patterns, "evil.prod-a-layers.s3.b.amazonaws.com"), [0; 0]);
+        assert_eq!(found_in(&patterns, "eu-docker.pkg.dev"), [1]);
+        assert_eq!(found_in(&patterns, "docker.pkg.dev"), [0; 0]);
+    }
+
+    #[test]
+    fn a_name_as_deep_as_names_get_is_looked_up() {
+        let deepest = format!("{}test", "a.".repeat(123));
+        assert_eq!(found_in(&[".a.test", &deepest], &deepest), [0, 1]);
+        let deeper: DomainName = vec!["a"; 127].join(".").parse().unwrap();
+        assert!(found(&matcher(&parse(&[".x.test"])), deeper.as_name()).is_empty());
+    }
+
+    #[test]
+    fn a_rule_tells_its_pattern_and_its_tag() {
+        for text in ["ghcr.io", "*.x.test", ".x.test", "a.b-*.s3.*.x.test", "*.a-*.x.test"] {
+            let matcher = matcher(&parse(&[text]));
+            let rule = matcher.rules().next().unwrap();
+            assert_eq!(rule.to_string(), text);
+            assert_eq!(rule.tag(), Tag { entry: 0, path: 7, line: 1, column: 3 });
+            assert_eq!(usize::from(rule.literal_labels()), text.parse::<Pattern>().unwrap().literal_labels());
+        }
+    }
+
+    #[test]
+    fn rules_are_listed_in_the_order_they_were_added() {
+        let matcher = matcher(&parse(&["c.test", "a*.x.test", ".b.test", "c.test"]));
+        assert_eq!(matcher.rules().map(Rule::entry).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert!(matcher.rules().map(Rule::offset).is_sorted());
+    }
+
+    /// The names above a pattern, the plain way: those whose labels are the last of the pattern's, too few to match.
+    fn is_above(pattern: &Pattern, name: NameRef<'_>) -> bool {
+        let own: Vec<LabelPattern<'_>> = pattern.labels().collect();
+        let labels: Vec<&[u8]> = name.labels().collect();
+        let needed = own.len() + usize::from(pattern.reach() == Reach::Below);
+        labels.len() < needed && own.iter().rev().zip(labels.iter().rev()).all(|(own, label)| own.matches(label))
+    }
+
+    fn has_below(matcher: &Matcher, name: NameRef<'_>) -> bool {
+        let mut globs = false;
+        matcher.visit_globs_below(name, |_| globs = true);
+        globs || Ancestors::of(matcher, |_| Some(0)).any(matcher, name, |grant| grant == 0)
+    }
+
+    /// A few labels, so that patterns and names meet often.
+    fn label() -> impl Strategy<Value = String> {
+        select(&["a", "b", "ab", "ba", "aab", "a-b", "x_y", "s3", "0"][..]).prop_map(str::to_owned)
+    }
+
+    fn pattern() -> impl Strategy<Value = Pattern> {
+        let glob = select(&["*a", "a*", "*-*", "a*b", "*b*", "*"][..]).prop_map(str::to_owned);
+        let head = prop::collection::vec(prop_oneof![3 => label(), 1 => glob], 0..4);
+        let reach = select(&["", "*.", "."][..]);
+        (reach, head, select(&["x.test", "a.test", "a.x.test", "test"][..]))
+            .prop_map(|(reach, head, base)| format!("{reach}{}", [head, vec![base.to_owned()]].concat().join(".")))
+            .prop_filter_map("grammar", |text| text.parse().ok())
+    }
+
+    /// A name near a pattern: its own labels, filled, with labels added, dropped or spoilt.
+    fn name_near(pattern: &Pattern, fill: &[String], more: &[Vec<u8>], drop: usize, spoil: &[(Choice, u8)]) -> NameBuf {
+        let fill = |index: usize| fill[index % fill.len()].as_bytes();
+        let own = pattern.labels().enumerate().map(|(index, label)| match label {
+            LabelPattern::Literal(text) => text.to_vec(),
+            LabelPattern::Glob(glob) => {
+                let parts: Vec<&[u8]> = glob.split(|byte| *byte == b'*').collect();
+                parts.join(fill(index))
+            }
+        });
+        let mut labels: Vec<Vec<u8>> = more.iter().cloned().chain(own).skip(drop).collect();
+        for (at, byte) in spoil {
+            if let Some(label) = labels.iter_mut().nth(at.index(8)) {
+                let index = at.index(label.len());
+                label[index] = *byte;
+            }
+        }
+        let wire: Vec<u8> = labels.iter().flat_map(|label| [&[label.len() as u8], label.as_slice()].concat()).collect();
+        NameBuf::read(&[wire, vec![0]].concat()).unwrap()
+    }
+
+    fn extra_label() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![4 => label().prop_map(String::into_bytes), 1 => prop::collection::vec(any::<u8>(), 1..4)]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn the_matcher_finds_what_the_naive_loop_finds_in_any_order(
+            patterns in prop::collection::vec(pattern(), 1..24),
+            near in any::<Choice>(),
+            fill in prop::collection::vec(label(), 1..3),
+            more in prop::collection::vec(extra_label(), 0..4),
+            drop in 0usize..4,
+            spoil in prop::collection::vec((any::<Choice>(), any::<u8>()), 0..2),
+        ) {
+            let name = name_near(near.get(&patterns), &fill, &more, drop, &spoil);
+            let name = name.as_name();
+            let naive: BTreeSet<u32> =
+                (0..).zip(&patterns).filter(|(_, pattern)| pattern.matches(name)).map(|(entry, _)| entry).collect();
+            prop_assert_eq!(&found(&matcher(&patterns), name), &naive, "{}", name);
+            let mut turned: Vec<(u32, &Pattern)> = (0..).zip(&patterns).collect();
+            turned.reverse();
+            let backwards = numbered(turned);
+            prop_assert_eq!(&found(&backwards, name), &naive, "{} backwards", name);
+            if naive.is_empty() {
+                let above = patterns.iter().any(|pattern| is_above(pattern, name));
+                prop_assert_eq!(has_below(&backwards, name), above, "{} has names below", name);
+            }
+        }
+    }
+}

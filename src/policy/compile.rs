@@ -197,43 +197,281 @@ fn position(diagnostic: &Diagnostic) -> (&Path, Option<(u32, u32)>) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
-    fn compiled(text: &str) -> Result<Compiled, Vec<Diagnostic>> {
-        load(vec![Source::new("p.toml", format!("version = 1\n{text}"))], &Options::default(), NOW)
+    fn load_files(files: &[(&str, &str)], options: &Options, now: SystemTime) -> Result<Compiled, Vec<Diagnostic>> {
+        let source = |(path, text): &(&str, &str)| Source::new(*path, format!("version = 1\n{text}"));
+        load(files.iter().map(source).collect(), options, now)
     }
 
-    const NOW: SystemTime = SystemTime::UNIX_EPOCH;
-
-    fn faults(text: &str) -> Vec<String> {
-        let line = |fault: &Diagnostic| fault.excerpt.as_ref().map_or(0, |excerpt| excerpt.line);
-        let complaints = compiled(text).unwrap_err();
-        let faults = complaints.iter().filter(|complaint| complaint.is_fault());
-        faults.map(|fault| format!("{}: {}", line(fault), fault.message)).collect()
+    /// The complaints about some files: file, line and message, warnings marked.
+    fn complaints(files: &[(&str, &str)]) -> Vec<String> {
+        let told = |complaint: &Diagnostic| {
+            let line = complaint.excerpt.as_ref().map_or(0, |excerpt| excerpt.line);
+            let mark = if complaint.is_fault() { "" } else { "warning: " };
+            format!("{}:{line}: {mark}{}", complaint.path.display(), complaint.message)
+        };
+        match load_files(files, &Options::default(), EARLY) {
+            Ok(compiled) => compiled.warnings.iter().map(told).collect(),
+            Err(complaints) => complaints.iter().map(told).collect(),
+        }
     }
+
+    fn hint(text: &str) -> String {
+        let complaints = load_files(&[("p.toml", text)], &Options::default(), EARLY).unwrap_err();
+        complaints.into_iter().find(Diagnostic::is_fault).unwrap().hint.unwrap()
+    }
+
+    const EARLY: SystemTime = SystemTime::UNIX_EPOCH;
 
     #[test]
-    fn every_fault_is_told_at_once_in_the_order_of_the_lines() {
+    fn every_fault_in_every_file_is_told_at_once_in_the_order_of_files_and_lines() {
+        let groups = "[[group]]\nname = \"default\"\nregistries = [\"nexu\"]\nservices = [\"x\"]\ninherits = \"bas\"\n";
+        let entries = "[[registry]]\npreset = \"docker-hup\"\ngroups = [\"default\"]\n[[regsitry]]\n";
         assert_eq!(
-            faults(
-                "[[registry]]\npreset = \"docker-hup\"\n[[group]]\nname = \"ci\"\nregistries = [\"nexu\"]\nservices = [\"x\"]"
-            ),
-            ["3: unknown preset `docker-hup`", "6: unknown registry `nexu`", "7: unknown service `x`"]
+            complaints(&[("a.toml", entries), ("b.toml", groups)]),
+            [
+                "a.toml:3: unknown preset `docker-hup`",
+                "a.toml:5: unknown key `regsitry`",
+                "b.toml:4: unknown registry `nexu`",
+                "b.toml:5: unknown service `x`",
+                "b.toml:6: unknown group `bas`",
+            ]
         );
     }
 
     #[test]
+    fn a_reference_that_is_unknown_is_met_with_the_nearest_name() {
+        let text = "[[registry]]\nname = \"nexus-eu\"\nhosts = [\"n.example\"]\ngroups = [\"devs\"]\n[[group]]\nname = \"devs\"\n";
+        assert_eq!(hint(&text.replace("[\"devs\"]", "[\"dves\"]")), "did you mean `devs`?");
+        assert_eq!(hint(&format!("{text}registries = [\"nexus-ue\"]\n")), "did you mean `nexus-eu`?");
+        assert_eq!(hint(&format!("{text}services = [\"nexus-eu\"]\n")), "it is a registry: name it in `registries`");
+        assert_eq!(hint("[[registry]]\npreset = \"docker-hup\"\n"), "did you mean `docker-hub`?");
+    }
+
+    #[test]
+    fn names_are_unique_across_files_and_the_first_is_pointed_at() {
+        let entry = "[[registry]]\nname = \"r\"\nhosts = [\"r.example\"]\n";
+        let group = "[[group]]\nname = \"default\"\nregistries = [\"*\"]\n";
+        assert_eq!(
+            complaints(&[("a.toml", &format!("{entry}{group}")), ("b.toml", &format!("{entry}{group}"))]),
+            ["b.toml:3: a second entry named `r`", "b.toml:6: a second group named `default`"]
+        );
+        assert!(hint(&format!("{entry}{entry}")).starts_with("the first is at p.toml:3:8"));
+    }
+
+    #[test]
+    fn a_preset_needs_its_values_and_knows_its_words() {
+        assert_eq!(
+            complaints(&[(
+                "a.toml",
+                "[[registry]]\npreset = \"ecr-private\"\nvalues = { acount = \"123456789012\" }\n"
+            )])
+            .iter()
+            .map(|complaint| complaint.split(' ').next().unwrap())
+            .collect::<Vec<_>>(),
+            ["a.toml:3:", "a.toml:3:", "a.toml:4:"]
+        );
+        let complaints = complaints(&[("a.toml", "[[registry]]\npreset = \"docker-hub\"\ninclude = [\"wbe\"]\n")]);
+        assert!(complaints[0].starts_with("a.toml:4: "), "{complaints:?}");
+    }
+
+    #[test]
+    fn a_range_or_a_listener_belongs_to_one_group() {
+        let group = |name: &str| {
+            format!(
+                "[[group]]\nname = {name:?}\nclients = [\"10.0.0.0/8\", \"::ffff:10.0.0.0/104\"]\nlisten = [\"127.0.0.1:53\"]\n"
+            )
+        };
+        assert_eq!(
+            complaints(&[("a.toml", &group("default")), ("b.toml", &group("b"))])
+                .iter()
+                .filter(|complaint| !complaint.contains("warning"))
+                .collect::<Vec<_>>(),
+            [
+                "b.toml:4: range `10.0.0.0/8` is group `default`'s already",
+                "b.toml:4: range `10.0.0.0/8` is group `default`'s already",
+                "b.toml:5: listener `127.0.0.1:53` is group `default`'s already",
+            ]
+        );
+    }
+
+    #[test]
+    fn groups_that_inherit_in_a_circle_are_named_once() {
+        let group = |name: &str, from: &str| format!("[[group]]\nname = {name:?}\ninherits = {from:?}\n");
+        let circle = [group("default", "b"), group("b", "c"), group("c", "b"), group("self", "self")].concat();
+        assert_eq!(
+            complaints(&[("a.toml", &circle)]),
+            [
+                "a.toml:7: groups inherit in a circle: `b` from `c` from `b`",
+                "a.toml:13: groups inherit in a circle: `self` from `self`",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_deny_of_a_name_the_resolver_answers_itself_is_a_fault() {
+        let options = Options { statics: vec!["host.docker.internal".parse().unwrap()], ..Options::default() };
+        let denying = |host: &str| {
+            load_files(&[("a.toml", &format!("[[deny]]\nhosts = [{host:?}]\n"))], &options, EARLY).is_err()
+        };
+        for host in [".docker.internal", "host.docker.internal", "localhost", "probe.pullgate.invalid"] {
+            assert!(denying(host), "{host}");
+        }
+        assert!(!denying("docker.internal"));
+    }
+
+    #[test]
+    fn the_group_of_the_settings_has_to_exist() {
+        let options = Options { group: Some("payment".to_owned()), ..Options::default() };
+        let text = "[[group]]\nname = \"payments\"\n";
+        let faults = load_files(&[("policy.d/a.toml", text)], &options, EARLY).unwrap_err();
+        assert_eq!(
+            faults[0].to_string().lines().next(),
+            Some("policy.d: no group is named `payment`, as `[policy] group` of the settings says")
+        );
+        assert_eq!(faults[0].hint.as_deref(), Some("did you mean `payments`?"));
+    }
+
+    #[test]
+    fn what_works_but_hardly_as_meant_is_a_warning_and_under_strict_a_fault() {
+        let text = "[[registry]]\nname = \"r\"\nhosts = [\"r.example\"]\n[[group]]\nname = \"ci\"\n";
+        assert_eq!(
+            complaints(&[("a.toml", text)]),
+            [
+                "a.toml:3: warning: no group may use registry `r`",
+                "a.toml:6: warning: clients that no group claims are denied everything",
+            ]
+        );
+        let strict = Options { strict: true, ..Options::default() };
+        assert_eq!(load_files(&[("a.toml", text)], &strict, EARLY).unwrap_err().len(), 2);
+        let shared = "[[registry]]\nname = \"r\"\nhosts = [\"*.s3.amazonaws.com\"]\n";
+        assert!(load_files(&[("a.toml", shared)], &strict, EARLY).is_err());
+        assert!(load_files(&[("a.toml", &format!("{shared}accept-shared-suffix = true\n"))], &strict, EARLY).is_ok());
+    }
+
+    #[test]
+    fn groups_that_claim_every_address_need_no_default() {
+        let text = "[[group]]\nname = \"all\"\nclients = [\"0.0.0.0/0\", \"::/0\"]\n";
+        assert_eq!(complaints(&[("a.toml", text)]), [""; 0]);
+    }
+
+    #[test]
     fn an_expired_entry_is_left_out_and_warned_of_even_under_strict() {
-        let text = "version = 1\n[[registry]]\nname = \"a\"\nhosts = [\"a.example\"]\nexpires = 2000-01-01T00:00:00Z";
+        let text = "[[registry]]\nname = \"a\"\nhosts = [\"a.example\"]\nexpires = 2000-01-01T00:00:00Z\n[[group]]\nname = \"default\"\nregistries = [\"a\"]\n";
         let options = Options { strict: true, ..Options::default() };
-        let at = |now| load(vec![Source::new("p.toml", text)], &options, now).unwrap();
-        let before = at(NOW);
+        let at = |now| load_files(&[("a.toml", text)], &options, now).unwrap();
+        let before = at(EARLY);
+        let end = before.snapshot.next_expiry().unwrap();
         assert_eq!((before.snapshot.rule_count(), before.warnings.len()), (1, 0));
-        let after = at(before.snapshot.next_expiry().unwrap());
-        assert_eq!((after.snapshot.rule_count(), after.warnings.len()), (0, 1));
-        assert!(!before.snapshot.is_current(NOW + Duration::from_hours(24 * 366 * 40)));
+        let after = at(end);
+        assert_eq!((after.snapshot.rule_count(), after.snapshot.next_expiry()), (0, None));
+        assert_eq!(after.warnings[0].message, "`a` has expired and is left out");
+        assert!(
+            !before.snapshot.is_current(end) && after.snapshot.is_current(end) && !after.snapshot.is_current(EARLY)
+        );
         assert_ne!(before.snapshot.digest(), after.snapshot.digest());
+    }
+
+    #[test]
+    fn places_are_right_in_long_lines_in_tables_out_of_order_and_for_presets() {
+        let text = "registry = [{ name = \"r\", owner = \"ä\", hosts = [\"a.example\",\n \"b.example\"] }]\ndeny = [{ hosts = [\"c.example\"] }]\n";
+        let compiled = load_files(
+            &[("a.toml", text), ("b.toml", "[[registry]]\npreset = \"ghcr\"\n")],
+            &Options::default(),
+            EARLY,
+        )
+        .unwrap();
+        let places = compiled.snapshot.rules().map(|rule| format!("{} {}", rule.pattern(), rule.place().unwrap()));
+        let places: Vec<String> = places.collect();
+        assert_eq!(places[..3], ["a.example a.toml:2:49", "b.example a.toml:3:2", "c.example a.toml:4:20"]);
+        assert!(places[3..].iter().all(|place| place.ends_with(" b.toml:3:10")), "{places:?}");
+    }
+
+    #[test]
+    fn private_addresses_are_for_self_hosted_presets_and_services_with_their_own_servers() {
+        let entry = |text: &str| {
+            let compiled = load_files(&[("a.toml", text)], &Options::default(), EARLY).unwrap();
+            compiled.snapshot.entries()[0].private_addresses
+        };
+        let service = "[[service]]\nname = \"s\"\nnames = [\"s.example\"]\n";
+        assert_eq!(entry(service), None);
+        assert_eq!(entry(&format!("{service}servers = [\"10.0.0.53\"]\n")), Some(true));
+        assert_eq!(entry(&format!("{service}servers = [\"10.0.0.53\"]\nprivate-addresses = false\n")), Some(false));
+        assert_eq!(entry("[[registry]]\npreset = \"docker-hub\"\n"), None);
+        let harbor = "[[registry]]\npreset = \"harbor\"\nvalues = { harbor-host = \"harbor.corp.example\" }\n";
+        assert_eq!(entry(harbor), Some(true));
+    }
+
+    // ── the digest ──
+
+    fn digest(files: &[(&str, &str)]) -> Digest {
+        load_files(files, &Options::default(), EARLY).unwrap_or_else(|faults| panic!("{}", faults[0])).snapshot.digest()
+    }
+
+    fn registry(name: &str, hosts: &[&str]) -> String {
+        format!("[[registry]]\nname = {name:?}\nhosts = {hosts:?}\n")
+    }
+
+    #[test]
+    fn what_changes_no_verdict_changes_no_digest() {
+        let (a, b) = (registry("a", &["a.example", "*.a.example"]), registry("b", &["b.example"]));
+        let whole = digest(&[("a.toml", &format!("{a}{b}"))]);
+        for same in [
+            vec![("a.toml", format!("# why\n{b}\n{a}"))],
+            vec![("z.toml", a.clone()), ("zz.toml", b.clone())],
+            vec![("a.toml", format!("{}{b}", registry("a", &["*.a.example", "A.Example.", "a.example"])))],
+        ] {
+            let files: Vec<_> = same.iter().map(|(path, text)| (*path, text.as_str())).collect();
+            assert_eq!(digest(&files), whole, "{files:?}");
+        }
+    }
+
+    #[test]
+    fn what_changes_a_verdict_changes_the_digest() {
+        let a = registry("a", &["a.example"]);
+        let group = "[[group]]\nname = \"default\"\nregistries = [\"a\"]\nclients = [\"10.0.0.0/8\"]\n";
+        let changed = [
+            String::new(),
+            a.clone(),
+            registry("b", &["a.example"]),
+            registry("a", &["*.a.example"]),
+            registry("a", &[".a.example"]),
+            format!("{a}mode = \"audit\"\n"),
+            format!("{a}cname = \"inspect\"\n"),
+            format!("{a}private-addresses = true\n"),
+            format!("{a}owner = \"platform\"\n"),
+            format!("{a}[[deny]]\nhosts = [\"a.example\"]\n"),
+            format!("{a}[[deny]]\nhosts = [\"a.example\"]\nreason = \"r\"\n"),
+            format!("{a}{group}"),
+            format!("{a}{group}mode = \"audit\"\n"),
+            format!("{a}{group}unlisted = \"forward\"\n"),
+            format!("{a}{}", group.replace("10.0.0.0/8", "10.0.0.0/9")),
+            format!("{a}{}", group.replace("clients = [\"10.0.0.0/8\"]", "listen = [\"10.0.0.0:53\"]")),
+            format!("{a}{}", group.replace("default", "other")),
+            a.replace("registry", "service").replace("hosts", "names"),
+        ];
+        let digests: std::collections::HashSet<Digest> =
+            changed.iter().map(|text| digest(&[("a.toml", text)])).collect();
+        assert_eq!(digests.len(), changed.len());
+    }
+
+    #[test]
+    fn the_order_of_entries_counts_where_their_rules_may_tie_and_only_there() {
+        for (a, b, counts) in [
+            ("x.example", "x.example", true),
+            ("*.x.example", ".x.example", true),
+            ("a-*.x.example", "*-b.x.example", true),
+            ("*.x.example", "a-*.x.example", true),
+            ("*.s3.a-*.x.example", "*.y.a-1.x.example", true),
+            ("x.example", "y.example", false),
+            ("x.example", "*.x.example", false),
+            ("*.x.example", "*.y.example", false),
+            ("*.x.example", "*.a.x.example", false),
+        ] {
+            let (a, b) = (registry("a", &[a]), registry("b", &[b]));
+            let there_and_back = digest(&[("p.toml", &format!("{a}{b}"))]) != digest(&[("p.toml", &format!("{b}{a}"))]);
+            assert_eq!(there_and_back, counts, "{a}{b}");
+        }
     }
 }

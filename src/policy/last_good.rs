@@ -133,3 +133,62 @@ const LINK: &str = "last-good";
 const PREFIX: &str = "policy-";
 const UNFINISHED: &str = ".policy.unfinished";
 const UNFINISHED_LINK: &str = ".last-good.unfinished";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(texts: &[(&str, &str)]) -> Vec<Source> {
+        texts.iter().map(|(name, text)| Source::new(Path::new("/policy.d").join(name), *text)).collect()
+    }
+
+    fn kept(last_good: &LastGood) -> Vec<(String, String)> {
+        let sources = last_good.load().unwrap();
+        let name = |source: &Source| source.path().file_name().unwrap().to_str().unwrap().to_owned();
+        sources.iter().map(|source| (name(source), source.text().to_owned())).collect()
+    }
+
+    #[test]
+    fn files_come_back_with_their_names_and_bytes() {
+        let root = tempfile::tempdir().unwrap();
+        let last_good = LastGood::new(&root.path().join("state"));
+        assert!(last_good.load().is_err());
+        last_good.save(&files(&[("a.toml", "# ä\r\n"), ("b.json", "{}")])).unwrap();
+        assert_eq!(kept(&last_good), [("a.toml".into(), "# ä\r\n".into()), ("b.json".into(), "{}".into())]);
+    }
+
+    #[test]
+    fn the_next_files_replace_the_last_ones_and_leave_nothing_behind() {
+        let root = tempfile::tempdir().unwrap();
+        let last_good = LastGood::new(root.path());
+        for text in ["1", "2", "2", "1"] {
+            last_good.save(&files(&[("a.toml", text)])).unwrap();
+            assert_eq!(kept(&last_good), [("a.toml".into(), text.into())]);
+        }
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 2, "a folder and the link");
+    }
+
+    #[test]
+    fn what_a_crash_left_unfinished_is_never_read_and_never_in_the_way() {
+        let root = tempfile::tempdir().unwrap();
+        let last_good = LastGood::new(root.path());
+        last_good.save(&files(&[("a.toml", "old")])).unwrap();
+        fs::create_dir(root.path().join(UNFINISHED)).unwrap();
+        fs::write(root.path().join(UNFINISHED).join("a.toml"), "ne").unwrap();
+        symlink("nowhere", root.path().join(UNFINISHED_LINK)).unwrap();
+        assert_eq!(kept(&last_good), [("a.toml".into(), "old".into())]);
+        last_good.save(&files(&[("a.toml", "new")])).unwrap();
+        assert_eq!(kept(&last_good), [("a.toml".into(), "new".into())]);
+    }
+
+    #[test]
+    fn a_copy_that_was_changed_is_not_taken_for_a_policy() {
+        let root = tempfile::tempdir().unwrap();
+        let last_good = LastGood::new(root.path());
+        last_good.save(&files(&[("a.toml", "old")])).unwrap();
+        fs::write(root.path().join(LINK).join("a.toml"), "bad").unwrap();
+        assert!(last_good.load().unwrap_err()[0].message.contains("changed or damaged"));
+        last_good.save(&files(&[("a.toml", "new")])).unwrap();
+        assert_eq!(kept(&last_good), [("a.toml".into(), "new".into())]);
+    }
+}

@@ -678,12 +678,13 @@ mod tests {
         });
         let mut labels: Vec<Vec<u8>> = more.iter().cloned().chain(own).skip(drop).collect();
         for (at, byte) in spoil {
-            if let Some(label) = labels.iter_mut().nth(at.index(8)) {
+            if let Some(label) = labels.get_mut(at.index(8)) {
                 let index = at.index(label.len());
                 label[index] = *byte;
             }
         }
-        let wire: Vec<u8> = labels.iter().flat_map(|label| [&[label.len() as u8], label.as_slice()].concat()).collect();
+        let with_length = |label: &Vec<u8>| [&[u8::try_from(label.len()).unwrap()], label.as_slice()].concat();
+        let wire: Vec<u8> = labels.iter().flat_map(with_length).collect();
         NameBuf::read(&[wire, vec![0]].concat()).unwrap()
     }
 

@@ -286,3 +286,126 @@ pub(super) fn same(a: &Reading, b: &Reading) -> bool {
 
 /// How the policy in the program is called in complaints.
 const EMBEDDED_NAME: &str = "built-in policy";
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::name::DomainName;
+    use crate::policy::document::Mode;
+
+    const GOOD: &str = "version = 1\n[[registry]]\nname = \"r\"\nhosts = [\"a.example\"]\n";
+
+    fn start(root: &TempDir, text: Option<&str>) -> Reloader {
+        let folder = root.path().join("policy.d");
+        fs::create_dir_all(&folder).unwrap();
+        match text {
+            Some(text) => fs::write(folder.join("a.toml"), text).unwrap(),
+            None => fs::remove_dir_all(&folder).unwrap(),
+        }
+        let options = Options { mode: Mode::Audit, ..Options::default() };
+        Reloader::start(Origin::Directory(folder), options, &root.path().join("state"), Arc::new(SystemClock))
+    }
+
+    fn resolves(reloader: &Reloader, name: &str) -> bool {
+        let name: DomainName = name.parse().unwrap();
+        reloader.store().current().snapshot.judge_as(None, name.as_name()).verdict.resolves()
+    }
+
+    #[test]
+    fn a_start_with_a_good_policy_is_ok() {
+        let root = tempfile::tempdir().unwrap();
+        let status = start(&root, Some(GOOD)).store().status();
+        assert_eq!((status.state, status.generation, status.rules), (PolicyState::Ok, 1, 1));
+        assert!(status.faults.is_empty());
+    }
+
+    #[test]
+    fn a_start_with_a_faulty_policy_takes_the_last_good_one_and_is_degraded() {
+        let root = tempfile::tempdir().unwrap();
+        start(&root, Some(GOOD));
+        for text in [Some("version = 2"), Some(""), None] {
+            let reloader = start(&root, text);
+            let status = reloader.store().status();
+            assert_eq!((status.state, status.rules), (PolicyState::Degraded, 1), "{text:?}");
+            assert!(!status.faults.is_empty());
+            assert!(resolves(&reloader, "a.example"));
+        }
+    }
+
+    #[test]
+    fn a_start_without_any_good_policy_denies_everything_even_under_audit() {
+        let root = tempfile::tempdir().unwrap();
+        let reloader = start(&root, Some("version = 2"));
+        assert_eq!(reloader.store().status().state, PolicyState::DenyAll);
+        assert!(!resolves(&reloader, "a.example"));
+        assert!(resolves(&reloader, "localhost"));
+    }
+
+    #[test]
+    fn deny_all_ends_with_the_first_good_policy_and_not_with_another_faulty_one() {
+        let root = tempfile::tempdir().unwrap();
+        let mut reloader = start(&root, Some("version = 2"));
+        reloader.reload(reloader.origin().read(), Cause::Signal);
+        assert_eq!(reloader.store().status().state, PolicyState::DenyAll);
+        fs::write(root.path().join("policy.d/a.toml"), GOOD).unwrap();
+        reloader.reload(reloader.origin().read(), Cause::Signal);
+        let status = reloader.store().status();
+        assert_eq!((status.state, status.generation, status.refused), (PolicyState::Ok, 2, 1));
+        assert!(status.faults.is_empty());
+    }
+
+    #[test]
+    fn an_applied_policy_is_the_next_last_good_one_and_a_refused_one_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        let mut reloader = start(&root, Some(GOOD));
+        for text in [&GOOD.replace("a.example", "b.example"), "version = 2"] {
+            fs::write(root.path().join("policy.d/a.toml"), text).unwrap();
+            reloader.reload(reloader.origin().read(), Cause::Control);
+        }
+        let again = start(&root, Some("version = 2"));
+        assert_eq!(again.store().current().snapshot.rules().next().unwrap().pattern().to_string(), "b.example");
+    }
+
+    #[test]
+    fn a_state_directory_that_cannot_be_written_is_a_warning() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("state"), "a file").unwrap();
+        let status = start(&root, Some(GOOD)).store().status();
+        assert_eq!(status.state, PolicyState::Ok);
+        assert!(
+            status.warnings[0].message.starts_with("the last good policy cannot be kept"),
+            "{}",
+            status.warnings[0]
+        );
+    }
+
+    #[test]
+    fn an_entry_ends_while_the_files_have_faults() {
+        /// Past the end of the entry from the second reading on.
+        #[derive(Default)]
+        struct Late(std::sync::atomic::AtomicBool);
+        impl Clock for Late {
+            fn now(&self) -> SystemTime {
+                let is_late = self.0.swap(true, std::sync::atomic::Ordering::Relaxed);
+                if is_late { SystemTime::now() } else { SystemTime::UNIX_EPOCH }
+            }
+        }
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("a.toml");
+        fs::write(&file, format!("{GOOD}expires = 2001-01-01T00:00:00Z\n")).unwrap();
+        let origin = Origin::Directory(root.path().to_owned());
+        let state = root.path().join("state");
+        let mut reloader = Reloader::start(origin, Options::default(), &state, Arc::new(Late::default()));
+        assert!(resolves(&reloader, "a.example"));
+        fs::write(&file, "version = 2").unwrap();
+        reloader.reload(reloader.origin().read(), Cause::Poll);
+        assert!(resolves(&reloader, "a.example"), "a refused policy changes nothing");
+        reloader.expire();
+        assert!(!resolves(&reloader, "a.example"));
+        assert_eq!(reloader.store().status().state, PolicyState::Degraded);
+    }
+}

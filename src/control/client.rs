@@ -172,8 +172,9 @@ impl Events {
                     return entry.map(Some).map_err(|error| ClientError::NotUnderstood(error.to_string()));
                 }
             }
-            let Some(frame) = self.body.frame().await else { return Ok(None) };
-            if let Some(chunk) = frame?.data_ref() {
+            // A stream has no end of its own: however it breaks off, the server ended it.
+            let Some(Ok(frame)) = self.body.frame().await else { return Ok(None) };
+            if let Some(chunk) = frame.data_ref() {
                 self.buffer.extend_from_slice(chunk);
             }
         }

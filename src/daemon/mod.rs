@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -47,6 +48,7 @@ use crate::upstream::{Resolver, UpstreamError};
 
 /// A service whose sockets are bound and whose policy is in force, not yet answering.
 pub struct Daemon {
+    hangups: Signal,
     listeners: Listeners,
     pipeline: Arc<Pipeline>,
     policy: Arc<PolicyStore>,
@@ -81,6 +83,9 @@ pub enum StartError {
     /// The control socket.
     #[error(transparent)]
     Control(#[from] SocketError),
+    /// SIGHUP.
+    #[error("cannot listen to signals: {0}")]
+    Signals(#[source] io::Error),
     /// The metrics listener.
     #[error("cannot listen on {address} for metrics: {source}")]
     Metrics {
@@ -95,6 +100,7 @@ impl Daemon {
     /// Binds everything and puts the policy in force. A faulty policy is no error: the last good one, or none, is in
     /// force then, and says so. Needs a tokio runtime.
     pub async fn start(settings: &Settings, process: Process) -> Result<Self, StartError> {
+        let hangups = signals::hangups().map_err(StartError::Signals)?;
         let listeners = Listeners::bind(&settings.server)?;
         let control = ControlSocket::bind(&settings.control.socket)?;
         let metrics_listener = bind_metrics(settings.metrics).await?;
@@ -117,6 +123,7 @@ impl Daemon {
         };
         let record_types = settings.server.record_types.clone();
         Ok(Self {
+            hangups,
             listeners,
             pipeline,
             policy,
@@ -164,7 +171,7 @@ impl Daemon {
         let logging = tokio::spawn(log::run(self.events, self.recent));
         let (_socket_file, control) = self.control;
         let mut helpers = JoinSet::new();
-        helpers.spawn(signals::reload_on_hangup(self.reload));
+        helpers.spawn(signals::reload_on_hangup(self.hangups, self.reload));
         helpers.spawn(follow::follow(self.policy.subscribe()));
         helpers.spawn(server::serve(control, api));
         if let Some(listener) = self.metrics_listener {

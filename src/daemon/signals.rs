@@ -2,8 +2,8 @@
 
 use std::io;
 
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::{info, warn};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::info;
 
 use crate::policy::reload::Cause;
 use crate::policy::watch::ReloadHandle;
@@ -21,12 +21,13 @@ pub fn termination() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
+/// SIGHUPs from the call on; before it, one ends the process.
+pub(super) fn hangups() -> io::Result<Signal> {
+    signal(SignalKind::hangup())
+}
+
 /// Takes the policy files anew at each SIGHUP; what comes of it is logged where it is decided.
-pub(super) async fn reload_on_hangup(reload: ReloadHandle) {
-    let mut hangups = match signal(SignalKind::hangup()) {
-        Ok(hangups) => hangups,
-        Err(error) => return warn!(%error, "SIGHUP cannot be listened to"),
-    };
+pub(super) async fn reload_on_hangup(mut hangups: Signal, reload: ReloadHandle) {
     while hangups.recv().await.is_some() {
         reload.reload(Cause::Signal).await;
     }

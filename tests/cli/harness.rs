@@ -1,0 +1,247 @@
+//! A running `pullgate serve` of one's own: its folder, its upstream, its port, and what it prints.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Lines, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// The address that the upstream gives every name.
+pub(crate) const UPSTREAM_ANSWER: [u8; 4] = [192, 0, 2, 7];
+
+/// A folder with settings and a policy, and commands that use them.
+pub(crate) struct Place {
+    folder: tempfile::TempDir,
+}
+
+/// A running server.
+pub(crate) struct Server {
+    pub(crate) place: Place,
+    pub(crate) dns: SocketAddr,
+    /// What it printed up to the line with its UDP address.
+    pub(crate) printed: Vec<String>,
+    child: Child,
+    stdout: Lines<BufReader<ChildStdout>>,
+    stderr: Lines<BufReader<ChildStderr>>,
+}
+
+/// An upstream server in this process: answers each question once its gate lets it.
+pub(crate) struct Upstream {
+    pub(crate) address: SocketAddr,
+    /// A message for each question that came.
+    pub(crate) asked: Receiver<()>,
+    /// A message lets one answer go; dropped: all.
+    pub(crate) gate: Sender<()>,
+}
+
+impl Place {
+    /// A folder whose policy is the one file `policy`, and whose upstream is at `upstream`.
+    pub(crate) fn new(policy: &str, upstream: SocketAddr) -> Self {
+        let place = Self { folder: tempfile::tempdir().unwrap() };
+        fs::create_dir(place.path("policy.d")).unwrap();
+        place.write_policy(policy);
+        place.write_settings("127.0.0.1:0", upstream, "");
+        place
+    }
+
+    /// Writes the settings file; `more` is appended.
+    pub(crate) fn write_settings(&self, listen: &str, upstream: SocketAddr, more: &str) {
+        let [policy, state, socket] =
+            ["policy.d", "state", "control.sock"].map(|name| self.path(name).display().to_string());
+        let settings = format!(
+            "[server]\nlisten = [\"{listen}\"]\n[upstream]\nservers = [\"{upstream}\"]\n\
+             [policy]\npath = {policy:?}\nstate = {state:?}\n[control]\nsocket = {socket:?}\n{more}"
+        );
+        fs::write(self.path("pullgate.toml"), settings).unwrap();
+    }
+
+    /// Replaces the policy file as careful editors do.
+    pub(crate) fn write_policy(&self, policy: &str) {
+        let draft = self.path("draft");
+        fs::write(&draft, format!("version = 1\n{policy}")).unwrap();
+        fs::rename(draft, self.path("policy.d/a.toml")).unwrap();
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.path("control.sock")
+    }
+
+    /// `pullgate` with these arguments and this folder's settings.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = pullgate(arguments);
+        command.arg("--config").arg(self.path("pullgate.toml"));
+        command
+    }
+
+    /// What it printed and its exit code.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
+        Ended::from(self.command(arguments).output().unwrap())
+    }
+
+    pub(crate) fn serve(self) -> Server {
+        self.serve_with(|_| {})
+    }
+
+    /// Serves, with the command changed before.
+    pub(crate) fn serve_with(self, change: impl FnOnce(&mut Command)) -> Server {
+        let mut command = self.command(&["serve"]);
+        change(&mut command);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+        let stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut printed = Vec::new();
+        let dns = loop {
+            let line = stdout.next().expect("the server ended before it listened").unwrap();
+            printed.push(line.clone());
+            if let Some(address) = line.trim().strip_prefix("udp") {
+                break address.trim().parse().unwrap();
+            }
+        };
+        Server { place: self, dns, printed, child, stdout, stderr }
+    }
+}
+
+/// A command's end.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+/// `pullgate` with these arguments, away from this user's own files.
+pub(crate) fn pullgate(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pullgate"));
+    command.args(arguments).env_remove("RUST_LOG").env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET");
+    command
+}
+
+impl Server {
+    /// The next line of standard output that holds `text`.
+    pub(crate) fn wait_printed(&mut self, text: &str) -> String {
+        wait(&mut self.stdout, text)
+    }
+
+    /// The next line of the log that holds `text`.
+    pub(crate) fn wait_logged(&mut self, text: &str) -> String {
+        wait(&mut self.stderr, text)
+    }
+
+    /// Asks for the address of `name`: response code and answer count.
+    pub(crate) fn ask(&self, name: &str) -> (u8, u8) {
+        let answer = receive(&send(self.dns, name));
+        (answer[3] & 0x0f, answer[7])
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    /// The exit code.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    /// Asks the control socket, byte for byte.
+    pub(crate) fn request(&self, line: &str) -> String {
+        let mut stream = UnixStream::connect(self.place.socket()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "{line} HTTP/1.1\r\nHost: pullgate\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn wait(lines: &mut Lines<impl BufRead>, text: &str) -> String {
+    let mut found = lines.map(Result::unwrap).filter(|line| line.contains(text));
+    found.next().unwrap_or_else(|| panic!("no line with {text:?} came"))
+}
+
+/// Sends a question for the address of `name` from a socket of its own.
+pub(crate) fn send(server: SocketAddr, name: &str) -> UdpSocket {
+    let mut query = vec![0x12, 0x34, 0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        query.push(label.len().try_into().unwrap());
+        query.extend_from_slice(label.as_bytes());
+    }
+    query.extend_from_slice(&[0, 0, 1, 0, 1]);
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.connect(server).unwrap();
+    socket.send(&query).unwrap();
+    socket
+}
+
+/// The answer that comes.
+pub(crate) fn receive(socket: &UdpSocket) -> Vec<u8> {
+    let mut answer = vec![0; 1500];
+    let length = socket.recv(&mut answer).unwrap();
+    answer.truncate(length);
+    answer
+}
+
+impl Upstream {
+    /// An upstream whose gate is open.
+    pub(crate) fn start() -> SocketAddr {
+        Self::gated().address
+    }
+
+    /// An upstream that waits for its gate before each answer.
+    pub(crate) fn gated() -> Self {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = socket.local_addr().unwrap();
+        let (tell, asked) = channel();
+        let (gate, opened) = channel();
+        std::thread::spawn(move || {
+            let mut packet = [0; 1500];
+            while let Ok((length, client)) = socket.recv_from(&mut packet) {
+                let _ = tell.send(());
+                let _ = opened.recv();
+                let _ = socket.send_to(&upstream_answer(&packet[..length]), client);
+            }
+        });
+        Self { address, asked, gate }
+    }
+}
+
+/// The question with [`UPSTREAM_ANSWER`] as its address.
+fn upstream_answer(query: &[u8]) -> Vec<u8> {
+    let mut end = 12;
+    while query[end] != 0 {
+        end += usize::from(query[end]) + 1;
+    }
+    let mut answer = query[..end + 5].to_vec();
+    answer[2..4].copy_from_slice(&[0x81, 0x80]);
+    answer[4..12].copy_from_slice(&[0, 1, 0, 1, 0, 0, 0, 0]);
+    answer.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+    answer.extend_from_slice(&UPSTREAM_ANSWER);
+    answer
+}
+
+/// Far longer than anything here takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,0 +1,370 @@
+//! The program as people and scripts meet it: the real binary, its output, its exit codes, its sockets.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod harness;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::process::Stdio;
+
+use harness::{Ended, PATIENCE, Place, Server, Upstream, pullgate, receive, send};
+use nix::sys::signal::Signal;
+
+const ALLOW_A: &str = "[[registry]]\nname = \"a\"\nhosts = [\"a.example\"]\n";
+const BROKEN: &str = "[[registry]]\nname = \"a\"\nhosts = [\"https://a.example\"]\n";
+const NOERROR: u8 = 0;
+const NXDOMAIN: u8 = 3;
+
+fn place(policy: &str) -> Place {
+    Place::new(policy, Upstream::start())
+}
+
+fn server(policy: &str) -> Server {
+    place(policy).serve()
+}
+
+#[test]
+fn serve_resolves_what_is_allowed_and_nothing_else_and_says_how_to_try_it() {
+    let mut server = server(ALLOW_A);
+    assert_eq!(server.ask("a.example"), (NOERROR, 1));
+    assert_eq!(server.ask("b.example"), (NXDOMAIN, 0));
+    assert_eq!(server.ask("localhost"), (NOERROR, 1));
+    let port = server.dns.port();
+    assert!(server.printed[0].starts_with("pullgate "));
+    server.wait_printed(&format!("dig @127.0.0.1 -p {port} a.example   # allowed"));
+    server.wait_printed(&format!("dig @127.0.0.1 -p {port} ghcr.io   # denied"));
+}
+
+#[test]
+fn a_command_line_without_a_command_serves() {
+    let place = place(ALLOW_A);
+    let mut child = place.command(&[]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let line = BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+    assert!(line.starts_with("pullgate "), "{line}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_changed_policy_is_in_force_once_reload_says_so() {
+    let server = server(ALLOW_A);
+    server.place.write_policy(&ALLOW_A.replace("a.example", "b.example"));
+    let ended = server.place.run(&["reload"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(server.ask("b.example"), (NOERROR, 1));
+    assert_eq!(server.ask("a.example"), (NXDOMAIN, 0));
+}
+
+#[test]
+fn a_refused_reload_shows_the_place_and_changes_nothing() {
+    let server = server(ALLOW_A);
+    server.place.write_policy(BROKEN);
+    let ended = server.place.run(&["reload"]);
+    assert_eq!(ended.code, Some(78));
+    assert!(ended.stderr.contains("policy.d/a.toml:4:"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("write `a.example`"), "{}", ended.stderr);
+    assert_eq!(server.ask("a.example"), (NOERROR, 1));
+
+    let status = server.place.run(&["status"]);
+    assert_eq!(status.code, Some(1));
+    assert!(status.stdout.starts_with("degraded"), "{}", status.stdout);
+    assert!(status.stdout.contains("policy.d/a.toml:4:"), "{}", status.stdout);
+
+    let json = server.place.run(&["reload", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!((json.code, &report["result"]), (Some(78), &"refused".into()));
+    let faults = report["faults"].as_array().unwrap();
+    assert!(faults.iter().any(|fault| fault["line"] == 4 && fault["column"] == 10), "{faults:?}");
+}
+
+#[test]
+fn a_refused_policy_is_logged_fault_by_fault() {
+    let mut server = server(ALLOW_A);
+    server.place.write_policy(BROKEN);
+    server.signal(Signal::SIGHUP);
+    let line = server.wait_logged("policy fault");
+    assert!(line.contains("policy.d/a.toml:"), "{line}");
+}
+
+#[test]
+fn a_start_with_a_faulty_policy_and_no_earlier_one_denies_everything_and_says_so() {
+    let server = server(BROKEN);
+    assert_eq!(server.ask("a.example"), (NXDOMAIN, 0));
+    let status = server.place.run(&["status", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    assert_eq!((status.code, &report["state"]), (Some(1), &"deny-all".into()));
+    server.place.write_policy(ALLOW_A);
+    assert_eq!(server.place.run(&["reload"]).code, Some(0));
+    assert_eq!(server.place.run(&["status"]).code, Some(0));
+}
+
+#[test]
+fn faulty_settings_end_with_78_and_the_place() {
+    let place = place(ALLOW_A);
+    fs::write(place.path("pullgate.toml"), "[server]\nlisten = [\"127.0.0.1:99999\"]\nworker = 1\n").unwrap();
+    let ended = place.run(&["serve"]);
+    assert_eq!(ended.code, Some(78));
+    assert!(ended.stderr.contains("pullgate.toml:2:") && ended.stderr.contains("pullgate.toml:3:"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_taken_port_ends_with_69_and_names_who_has_it() {
+    let server = server(ALLOW_A);
+    let second = place(ALLOW_A);
+    let ended = second.run(&["serve", "--listen", &server.dns.to_string()]);
+    assert_eq!(ended.code, Some(69), "{ended:?}");
+    assert!(ended.stderr.contains(&server.dns.to_string()) && ended.stderr.contains("pullgate"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_taken_control_socket_ends_with_69_and_names_it() {
+    let server = server(ALLOW_A);
+    let ended = server.place.run(&["serve"]);
+    assert_eq!(ended.code, Some(69), "{ended:?}");
+    assert!(ended.stderr.contains("control.sock"), "{}", ended.stderr);
+    assert_eq!(server.place.run(&["status"]).code, Some(0), "the first server is still reached");
+}
+
+#[test]
+fn sigterm_ends_the_server_and_takes_its_socket_along() {
+    let mut server = server(ALLOW_A);
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0));
+    assert!(!server.place.socket().exists());
+    let ended = server.place.run(&["status"]);
+    assert_eq!(ended.code, Some(69));
+    assert!(ended.stderr.contains("pullgate is not running: no socket at"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_question_in_flight_is_answered_before_the_server_ends() {
+    let upstream = Upstream::gated();
+    let mut server = Place::new(ALLOW_A, upstream.address).serve();
+    let client = send(server.dns, "a.example");
+    upstream.asked.recv_timeout(PATIENCE).unwrap();
+    server.signal(Signal::SIGTERM);
+    server.wait_logged("stopping");
+    drop(upstream.gate);
+    assert_eq!(receive(&client)[3] & 0x0f, NOERROR);
+    assert_eq!(server.wait(), Some(0));
+}
+
+#[test]
+fn a_denied_question_reaches_the_log_and_whoever_follows_it() {
+    let mut server = server(ALLOW_A);
+    let mut follow = server.place.command(&["log", "--follow", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    assert_eq!(server.ask("denied.example").0, NXDOMAIN);
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    let entry: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    let expected = ("denied.example", "A", "deny", "127.0.0.1", "NXDOMAIN", "udp");
+    let [name, kind, verdict, client, rcode, transport] =
+        ["name", "type", "verdict", "client", "rcode", "transport"].map(|key| entry[key].as_str().unwrap());
+    assert_eq!((name, kind, verdict, client, rcode, transport), expected);
+
+    let line = server.wait_logged("query denied");
+    for part in ["client=127.0.0.1", "name=denied.example", "record_type=A", "reason="] {
+        assert!(line.contains(part), "{line}");
+    }
+    let shown = server.place.run(&["log", "--name", "example", "--limit", "1"]).stdout;
+    assert!(shown.contains("deny   127.0.0.1  denied.example A"), "{shown}");
+    assert_eq!(server.place.run(&["log", "--client", "10.9.9.9"]).stdout, "");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(follow.wait().unwrap().code(), Some(69), "there is nothing left to follow");
+}
+
+#[test]
+fn the_json_log_is_one_object_a_line_also_for_names_with_odd_bytes() {
+    let place = place(ALLOW_A);
+    place.write_settings("127.0.0.1:0", Upstream::start(), "[log]\nformat = \"json\"\n");
+    let mut server = place.serve();
+    assert_eq!(server.ask("a\"\n\u{1b}.example").0, NXDOMAIN);
+    let line = server.wait_logged("query denied");
+    let entry: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(entry["name"], r#"a\"\010\027.example"#);
+}
+
+#[test]
+fn under_journald_a_line_begins_with_its_priority_and_not_with_the_time() {
+    let mut server = place(ALLOW_A).serve_with(|command| {
+        command.env("JOURNAL_STREAM", "1:2");
+    });
+    assert!(server.wait_logged("serving").starts_with("<6>serving"));
+}
+
+#[test]
+fn systemd_is_told_once_the_server_answers_and_the_watchdog_is_fed() {
+    let place = place(ALLOW_A);
+    let notify = UnixDatagram::bind(place.path("notify")).unwrap();
+    notify.set_read_timeout(Some(PATIENCE)).unwrap();
+    let path = place.path("notify");
+    let server = place.serve_with(|command| {
+        command.env("NOTIFY_SOCKET", path).env("WATCHDOG_USEC", "300000");
+    });
+    let mut told = Vec::new();
+    while !told.iter().any(|text: &String| text.contains("WATCHDOG=1")) {
+        let mut message = [0; 1000];
+        let length = notify.recv(&mut message).unwrap();
+        told.push(String::from_utf8_lossy(&message[..length]).into_owned());
+    }
+    assert!(told.iter().any(|text| text.contains("READY=1")), "{told:?}");
+    assert!(told.iter().any(|text| text.contains("STATUS=ok: policy generation 1, 1 rules")), "{told:?}");
+    drop(server);
+}
+
+#[test]
+fn metrics_count_and_hold_no_name_that_a_client_sent() {
+    let place = place(ALLOW_A);
+    place.write_settings("127.0.0.1:0", Upstream::start(), "[metrics]\nlisten = \"127.0.0.1:0\"\n");
+    let mut server = place.serve();
+    assert_eq!(server.ask("secret.denied.example").0, NXDOMAIN);
+    let line = server.wait_printed("metrics");
+    let address = line.split('/').nth(2).unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("\npullgate_denied_total 1\n"), "{answer}");
+    assert!(answer.contains("\npullgate_queries_total{transport=\"udp\"} 1\n"), "{answer}");
+    assert!(!answer.contains("secret"));
+}
+
+#[test]
+fn the_control_api_is_plain_http_and_refuses_what_it_does_not_know() {
+    let server = server(ALLOW_A);
+    let mode = fs::metadata(server.place.socket()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+    for (request, status) in [
+        ("GET /v1/status", "200"),
+        ("POST /v1/reload", "200"),
+        ("GET /v1/check?name=a.example", "200"),
+        ("GET /v1/policy", "200"),
+        ("GET /v1/log?limit=3", "200"),
+        ("GET /v1/metrics", "200"),
+        ("GET /v1/nothing", "404"),
+        ("GET /v1/reload", "405"),
+        ("POST /v1/status", "405"),
+        ("GET /v1/check", "400"),
+        ("GET /v1/check?name=a..example", "400"),
+        ("GET /v1/check?name=a.example&type=NONE", "400"),
+        ("GET /v1/log?clinet=10.0.0.1", "400"),
+    ] {
+        let answer = server.request(request);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {answer}");
+        if status != "200" {
+            assert!(answer.ends_with("\"}\n") && answer.contains("{\"error\":\""), "{answer}");
+        }
+    }
+}
+
+#[test]
+fn a_client_that_says_nothing_keeps_no_other_one_waiting() {
+    let server = server(ALLOW_A);
+    let silent: Vec<_> = (0..20).map(|_| UnixStream::connect(server.place.socket()).unwrap()).collect();
+    assert_eq!(server.place.run(&["status"]).code, Some(0));
+    drop(silent);
+}
+
+#[test]
+fn check_needs_no_server_and_its_exit_code_is_the_verdict() {
+    let place = place(ALLOW_A);
+    let allowed = place.run(&["check", "a.example"]);
+    assert_eq!(allowed.code, Some(0));
+    assert!(allowed.stdout.contains("policy.d/a.toml:4"), "{}", allowed.stdout);
+    let denied = place.run(&["check", "a.example", "ghcr.io"]);
+    assert_eq!(denied.code, Some(1));
+    assert!(denied.stdout.contains("pullgate preset show ghcr"), "{}", denied.stdout);
+    assert_eq!(place.run(&["check", "https://ghcr.io"]).code, Some(64));
+    assert_eq!(place.run(&["check", "a.example", "--group", "nobody"]).code, Some(64));
+    place.write_policy(BROKEN);
+    assert_eq!(place.run(&["check", "a.example"]).code, Some(78));
+}
+
+#[test]
+fn the_running_server_and_check_say_the_same() {
+    let server = server(ALLOW_A);
+    let answer = server.request("GET /v1/check?name=a.example&type=TXT");
+    let body: serde_json::Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    let ended = server.place.run(&["check", "a.example", "--type", "TXT", "--json"]);
+    let reports: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(reports[0], body);
+}
+
+#[test]
+fn lint_shows_every_fault_and_ends_with_78() {
+    let place = place(BROKEN);
+    let ended = place.run(&["policy", "lint"]);
+    assert_eq!(ended.code, Some(78));
+    assert!(ended.stdout.contains("policy.d/a.toml:4:"), "{}", ended.stdout);
+    place.write_policy(ALLOW_A);
+    assert_eq!(place.run(&["policy", "lint"]).code, Some(0));
+}
+
+#[test]
+fn diff_shows_what_a_folder_would_change_on_the_running_server() {
+    let server = server(ALLOW_A);
+    let folder = server.place.path("policy.d").display().to_string();
+    assert_eq!(server.place.run(&["policy", "diff", &folder]).code, Some(0));
+    let changed = place(&ALLOW_A.replace("a.example", "b.example"));
+    let folder = changed.path("policy.d").display().to_string();
+    let ended = server.place.run(&["policy", "diff", &folder]);
+    assert_eq!(ended.code, Some(1));
+    assert_eq!(ended.stdout, "- a.example: allow\n+ b.example: allow\n");
+}
+
+#[test]
+fn show_prints_the_policy_in_force() {
+    let server = server(ALLOW_A);
+    let ended = server.place.run(&["policy", "show", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((&report["generation"], &report["rules"][0]["pattern"]), (&1.into(), &"a.example".into()));
+}
+
+#[test]
+fn a_preset_is_shown_with_its_sources_and_a_misspelt_one_with_the_one_meant() {
+    let shown = Ended::from(pullgate(&["preset", "show", "docker-hub"]).output().unwrap());
+    assert!(shown.stdout.contains("registry-1.docker.io") && shown.stdout.contains("preset = \"docker-hub\""));
+    let ended = Ended::from(pullgate(&["preset", "show", "docker-hbu"]).output().unwrap());
+    assert_eq!(ended.code, Some(64));
+    assert!(ended.stderr.contains("did you mean `docker-hub`?"), "{}", ended.stderr);
+    let list = Ended::from(pullgate(&["preset", "list", "--json"]).output().unwrap());
+    let presets: serde_json::Value = serde_json::from_str(&list.stdout).unwrap();
+    assert!(presets.as_array().unwrap().len() > 30);
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = Ended::from(pullgate(&["man", "--out", folder.path().to_str().unwrap()]).output().unwrap());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for page in ["pullgate.1", "pullgate-serve.1", "pullgate-policy-lint.1", "pullgate-preset-show.1"] {
+        assert!(folder.path().join(page).exists(), "{page}");
+    }
+}
+
+#[test]
+fn completions_are_printed_for_each_shell() {
+    for shell in ["bash", "zsh", "fish"] {
+        let ended = Ended::from(pullgate(&["completions", shell]).output().unwrap());
+        assert!(ended.code == Some(0) && ended.stdout.contains("pullgate"), "{shell}");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_64_and_help_with_0() {
+    for (arguments, code) in [(&["serv"][..], 64), (&["check"], 64), (&["--help"], 0), (&["--version"], 0)] {
+        assert_eq!(pullgate(arguments).output().unwrap().status.code(), Some(code), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let mut child =
+        pullgate(&["preset", "list", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let ended = Ended::from(child.wait_with_output().unwrap());
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+}

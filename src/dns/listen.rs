@@ -272,3 +272,6 @@ const DRAIN_TIME: Duration = Duration::from_secs(3);
 const TCP_BACKLOG: i32 = 1024;
 /// A port that is free over TCP is rarely taken over UDP.
 const FREE_PORT_ATTEMPTS: usize = 16;
+
+#[cfg(test)]
+mod tests;

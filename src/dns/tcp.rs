@@ -360,3 +360,6 @@ const DESCRIPTORS_ASSUMED: u64 = 1024;
 
 const SHORTEST_BACKOFF: Duration = Duration::from_millis(10);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

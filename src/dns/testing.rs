@@ -13,7 +13,7 @@ use hickory_proto::rr::rdata::{A, AAAA, CNAME, HTTPS, SOA, SVCB, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::event::{Event, EventSink};
 use super::pipeline::{Pipeline, Step};
@@ -30,6 +30,8 @@ pub(crate) struct Lab {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) events: mpsc::Receiver<Event>,
     pub(crate) peer: Peer,
+    /// The settings the pipeline was made with.
+    pub(crate) settings: Settings,
 }
 
 /// A DNS server that answers from [`zone`] and remembers what it was asked.
@@ -37,6 +39,9 @@ pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     broken: AtomicBool,
     asked: Mutex<Vec<(String, RecordType)>>,
+    was_asked: Notify,
+    /// Questions for names that begin with `held.` wait for a permit before they are answered.
+    release: Semaphore,
 }
 
 impl Lab {
@@ -65,7 +70,7 @@ impl Lab {
         let resolver = Resolver::start(&settings.upstream, &settings.cache, &[]).expect("an upstream is set");
         let (sink, events) = EventSink::new(settings.log.queries);
         let pipeline = Arc::new(Pipeline::new(store, resolver, &settings, sink));
-        Self { pipeline, upstream, events, peer: peer("127.0.0.1") }
+        Self { pipeline, upstream, events, peer: peer("127.0.0.1"), settings }
     }
 
     /// The answer's bytes; `None` if there is none.
@@ -92,9 +97,15 @@ impl Lab {
 
 impl Upstream {
     pub(crate) async fn start() -> Arc<Self> {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
         let address = socket.local_addr().unwrap();
-        let upstream = Arc::new(Self { address, broken: AtomicBool::new(false), asked: Mutex::default() });
+        let upstream = Arc::new(Self {
+            address,
+            broken: AtomicBool::new(false),
+            asked: Mutex::default(),
+            was_asked: Notify::new(),
+            release: Semaphore::new(0),
+        });
         tokio::spawn(Arc::clone(&upstream).run(socket));
         upstream
     }
@@ -109,13 +120,34 @@ impl Upstream {
         self.asked.lock().unwrap().clone()
     }
 
-    async fn run(self: Arc<Self>, socket: UdpSocket) {
+    /// Comes back when this name has been asked for.
+    pub(crate) async fn wait_for(&self, name: &str) {
+        loop {
+            let asked = self.was_asked.notified();
+            if self.asked().iter().any(|(asked, _)| asked == name) {
+                return;
+            }
+            asked.await;
+        }
+    }
+
+    /// From now on names that begin with `held.` are answered.
+    pub(crate) fn release(&self) {
+        self.release.add_permits(1000);
+    }
+
+    async fn run(self: Arc<Self>, socket: Arc<UdpSocket>) {
         let mut buffer = [0; 2048];
         while let Ok((length, client)) = socket.recv_from(&mut buffer).await {
             let query = Message::from_vec(&buffer[..length]).unwrap();
-            if let Some(answer) = self.answer(&query) {
+            let Some(answer) = self.answer(&query) else { continue };
+            let (upstream, socket) = (Arc::clone(&self), Arc::clone(&socket));
+            tokio::spawn(async move {
+                if answer.queries[0].name().to_lowercase().to_ascii().starts_with("held.") {
+                    upstream.release.acquire().await.unwrap().forget();
+                }
                 let _ = socket.send_to(&answer.to_vec().unwrap(), client).await;
-            }
+            });
         }
     }
 
@@ -124,6 +156,7 @@ impl Upstream {
         let name = question.name().to_lowercase().to_ascii();
         let name = name.trim_end_matches('.');
         self.asked.lock().unwrap().push((name.to_owned(), question.query_type()));
+        self.was_asked.notify_waiters();
         let mut answer = Message::new(query.metadata.id, MessageType::Response, OpCode::Query);
         answer.metadata.recursion_desired = true;
         answer.metadata.recursion_available = true;

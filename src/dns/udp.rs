@@ -28,10 +28,10 @@ use super::{Peer, Transport};
 pub(super) fn prepare(socket: &socket2::Socket, address: SocketAddr) -> io::Result<()> {
     // More than the default where the system allows it: a burst waits here while the worker is busy.
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
-    match PacketInfo::of(address) {
-        PacketInfo::None => {}
-        PacketInfo::V4 => setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?,
-        PacketInfo::V6 => setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?,
+    match Kind::of(address) {
+        Kind::V4 | Kind::V6 => {}
+        Kind::WildcardV4 => setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?,
+        Kind::WildcardV6 => setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?,
     }
     Ok(())
 }
@@ -40,16 +40,16 @@ pub(super) fn prepare(socket: &socket2::Socket, address: SocketAddr) -> io::Resu
 pub(super) struct Socket {
     io: tokio::net::UdpSocket,
     listener: SocketAddr,
-    info: PacketInfo,
+    kind: Kind,
 }
 
-/// What a socket tells of the address that was asked.
+/// What a socket is bound to, and so what it tells of each datagram. A wildcard socket tells which address was asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum PacketInfo {
-    /// Nothing: it is bound to one address.
-    None,
+enum Kind {
     V4,
     V6,
+    WildcardV4,
+    WildcardV6,
 }
 
 /// The address that an answer leaves from.
@@ -172,17 +172,17 @@ async fn pause_unless_transient(error: &io::Error) {
 impl Socket {
     /// Takes a bound socket into the runtime; `listener` is the address it is known by.
     pub(super) fn new(socket: UdpSocket, listener: SocketAddr) -> io::Result<Self> {
-        Ok(Self { io: tokio::net::UdpSocket::from_std(socket)?, listener, info: PacketInfo::of(listener) })
+        Ok(Self { io: tokio::net::UdpSocket::from_std(socket)?, listener, kind: Kind::of(listener) })
     }
 
     /// Receives as many datagrams as wait, up to a batch.
     fn receive(&self, batch: &mut Batch) -> io::Result<usize> {
         self.io.try_io(Interest::READABLE, || {
             HEADERS.with_borrow_mut(|headers| {
-                let result = receive_into(self.io.as_raw_fd(), headers.receiving(self.info), &mut batch.received);
-                if self.info != PacketInfo::None && matches!(&result, Ok(received) if !received.all_told) {
+                let result = receive_into(self.io.as_raw_fd(), headers.receiving(self.kind), &mut batch.received);
+                if self.kind.is_wildcard() && matches!(&result, Ok(received) if !received.all_told) {
                     // The kernel shortens the room for packet info when it tells none; the next ones would lose theirs.
-                    headers.forget_receiving(self.info);
+                    headers.forget_receiving(self.kind);
                 }
                 result.map(|received| received.count)
             })
@@ -212,7 +212,7 @@ impl Socket {
     /// Sends answers that leave from the same address; returns how many went.
     fn send(&self, answers: &[Answer]) -> io::Result<usize> {
         self.io.try_io(Interest::WRITABLE, || {
-            HEADERS.with_borrow_mut(|headers| send_from(self.io.as_raw_fd(), headers.sending(self.info), answers))
+            HEADERS.with_borrow_mut(|headers| send_from(self.io.as_raw_fd(), headers.sending(self.kind), answers))
         })
     }
 }
@@ -307,20 +307,25 @@ fn packet_info_v6(address: Ipv6Addr, interface: u32) -> in6_pktinfo {
     in6_pktinfo { ipi6_addr: in6_addr { s6_addr: address.octets() }, ipi6_ifindex: interface }
 }
 
-impl PacketInfo {
+impl Kind {
     fn of(listener: SocketAddr) -> Self {
-        match listener {
-            _ if !listener.ip().is_unspecified() => Self::None,
-            SocketAddr::V4(_) => Self::V4,
-            SocketAddr::V6(_) => Self::V6,
+        match (listener, listener.ip().is_unspecified()) {
+            (SocketAddr::V4(_), false) => Self::V4,
+            (SocketAddr::V6(_), false) => Self::V6,
+            (SocketAddr::V4(_), true) => Self::WildcardV4,
+            (SocketAddr::V6(_), true) => Self::WildcardV6,
         }
+    }
+
+    fn is_wildcard(self) -> bool {
+        matches!(self, Self::WildcardV4 | Self::WildcardV6)
     }
 
     fn headers(self) -> Headers {
         let room = match self {
-            Self::None => None,
-            Self::V4 => Some(cmsg_space!(in_pktinfo)),
-            Self::V6 => Some(cmsg_space!(in6_pktinfo)),
+            Self::V4 | Self::V6 => None,
+            Self::WildcardV4 => Some(cmsg_space!(in_pktinfo)),
+            Self::WildcardV6 => Some(cmsg_space!(in6_pktinfo)),
         };
         MultiHeaders::preallocate(BATCH, room)
     }
@@ -344,24 +349,25 @@ thread_local! {
     static HEADERS: RefCell<ThreadHeaders> = RefCell::default();
 }
 
-/// Headers for each kind of socket: the kernel writes lengths into them that do not suit the others.
+/// Headers for each kind of socket: the kernel writes lengths into them (of addresses, of packet info) that do not suit
+/// the others.
 #[derive(Default)]
 struct ThreadHeaders {
-    receiving: [Option<Headers>; 3],
-    sending: [Option<Headers>; 3],
+    receiving: [Option<Headers>; 4],
+    sending: [Option<Headers>; 4],
 }
 
 impl ThreadHeaders {
-    fn receiving(&mut self, info: PacketInfo) -> &mut Headers {
-        self.receiving[info as usize].get_or_insert_with(|| info.headers())
+    fn receiving(&mut self, kind: Kind) -> &mut Headers {
+        self.receiving[kind as usize].get_or_insert_with(|| kind.headers())
     }
 
-    fn forget_receiving(&mut self, info: PacketInfo) {
-        self.receiving[info as usize] = None;
+    fn forget_receiving(&mut self, kind: Kind) {
+        self.receiving[kind as usize] = None;
     }
 
-    fn sending(&mut self, info: PacketInfo) -> &mut Headers {
-        self.sending[info as usize].get_or_insert_with(|| info.headers())
+    fn sending(&mut self, kind: Kind) -> &mut Headers {
+        self.sending[kind as usize].get_or_insert_with(|| kind.headers())
     }
 }
 

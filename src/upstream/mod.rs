@@ -11,6 +11,7 @@ mod answer;
 mod cache;
 mod chain;
 mod choose;
+mod counters;
 mod encrypted;
 mod exchange;
 mod flights;
@@ -24,7 +25,7 @@ mod testing;
 mod wire;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -32,10 +33,12 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 pub use self::answer::Answer;
+pub use self::counters::Counters;
 pub use self::server::ServerCounters;
 
 use self::cache::{Cache, Key};
 use self::choose::{Inquiry, choose};
+use self::counters::Totals;
 use self::flights::{Boarding, Flights, Landing};
 use self::own::Own;
 use self::routes::Routes;
@@ -147,41 +150,6 @@ pub enum UpstreamError {
     Trust(String),
 }
 
-/// Counts since the start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Counters {
-    /// Questions that went upstream, refreshes among them.
-    pub asked: u64,
-    /// Questions that waited for an equal one under way.
-    pub coalesced: u64,
-    /// Questions that ended without a server's answer.
-    pub failed: u64,
-    /// Questions turned away since too many were under way.
-    pub busy: u64,
-    /// Failed questions that a stale answer was found for.
-    pub stale: u64,
-    /// Answers renewed before their time was up.
-    pub refreshed: u64,
-    /// Questions under way now.
-    pub in_flight: usize,
-    /// Entries in the cache now.
-    pub cached: usize,
-    /// Entries that had to leave the cache for others.
-    pub evicted: u64,
-    /// Each server that was or may be asked.
-    pub servers: Vec<ServerCounters>,
-}
-
-#[derive(Debug, Default)]
-struct Totals {
-    asked: AtomicU64,
-    coalesced: AtomicU64,
-    failed: AtomicU64,
-    busy: AtomicU64,
-    stale: AtomicU64,
-    refreshed: AtomicU64,
-}
-
 /// Resolves questions: from the cache, by waiting for an equal question under way, or by asking.
 #[derive(Debug)]
 pub struct Resolver {
@@ -278,20 +246,12 @@ impl Resolver {
 
     /// Counts since the start.
     pub fn counters(&self) -> Counters {
-        let Totals { asked, coalesced, failed, busy, stale, refreshed } = &self.totals;
-        let [asked, coalesced, failed, busy, stale, refreshed] =
-            [asked, coalesced, failed, busy, stale, refreshed].map(|total| total.load(Ordering::Relaxed));
         Counters {
-            asked,
-            coalesced,
-            failed,
-            busy,
-            stale,
-            refreshed,
             in_flight: MAX_IN_FLIGHT - self.permits.available_permits(),
             cached: self.cache.len(),
             evicted: self.cache.evictions(),
             servers: self.routes.known().iter().map(|server| server.counters()).collect(),
+            ..self.totals.counters()
         }
     }
 

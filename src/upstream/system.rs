@@ -190,3 +190,6 @@ fn parse_server(word: &str) -> Option<SocketAddr> {
         _ => Some(address),
     }
 }
+
+#[cfg(test)]
+mod tests;

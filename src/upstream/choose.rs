@@ -138,7 +138,7 @@ impl Race {
                 tokio::spawn(async move {
                     let asked = Instant::now();
                     match timeout_at(deadline, server.ask(&inquiry)).await {
-                        Ok(Ok(_)) => server.succeeded(asked.elapsed()),
+                        Ok(Ok(_)) => server.succeeded(asked),
                         Ok(Err(Trouble::Spent | Trouble::Local(_))) => {}
                         Ok(Err(_)) | Err(_) => server.failed(asked),
                     }
@@ -161,6 +161,7 @@ impl Race {
                 Some(Ok((index, outcome))) = self.attempts.join_next() => match outcome {
                     Ok(answer) => {
                         self.won(index, patience);
+                        self.await_stragglers(deadline);
                         return Ok(answer);
                     }
                     Err(trouble) => {
@@ -198,7 +199,7 @@ impl Race {
             let asked = Instant::now();
             let outcome = server.ask(&inquiry).await;
             if outcome.is_ok() {
-                server.succeeded(asked.elapsed());
+                server.succeeded(asked);
             }
             (index, outcome)
         });
@@ -230,6 +231,14 @@ impl Race {
                 tracing::debug!(server = %entrant.server, "upstream server rests");
                 entrant.server.failed(asked);
             }
+        }
+    }
+
+    /// Lets the attempts that were overtaken come to their end, so that a slow server is told from a silent one.
+    fn await_stragglers(self, deadline: Instant) {
+        let mut attempts = self.attempts;
+        if !attempts.is_empty() {
+            tokio::spawn(timeout_at(deadline, async move { while attempts.join_next().await.is_some() {} }));
         }
     }
 

@@ -88,9 +88,14 @@ impl Server {
         self.health().round_trip
     }
 
-    /// Takes an answer into account: the server rests no longer.
-    pub(super) fn succeeded(&self, took: Duration) {
+    /// Takes an answer to a question asked then into account: the server rests no longer. If it was sent to rest for
+    /// keeping that very question, it was only slow, which its round trip now says.
+    pub(super) fn succeeded(&self, asked: Instant) {
+        let took = asked.elapsed();
         let mut health = self.health();
+        if health.last_strike.is_some_and(|strike| strike >= asked) {
+            health.strikes = health.strikes.saturating_sub(1);
+        }
         health.round_trip = Some(health.round_trip.map_or(took, |known| (known * 7 + took) / 8));
         health.probe_at = None;
         if health.last_strike.is_some_and(|strike| strike.elapsed() >= FORGIVEN_AFTER) {

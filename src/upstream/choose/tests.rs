@@ -147,6 +147,17 @@ async fn when_no_server_answers_the_question_fails_at_the_deadline_and_costs_six
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_is_only_slow_does_not_rest_for_being_overtaken() {
+    let stage = Stage::new(&[Act::Answer(Duration::from_millis(300)), QUICK]);
+    stage.ask().await.0.unwrap();
+    assert!(stage.servers[0].counters().resting);
+    sleep(Duration::from_millis(100)).await;
+    let slow = stage.servers[0].counters();
+    assert_eq!((slow.resting, slow.round_trip), (false, Some(Duration::from_millis(300))));
+    assert_eq!(stage.ask().await.1, Duration::from_millis(5), "the quick one is now the first");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_datagram_is_sent_again() {
     let stage = Stage::new(&[Act::Silence]);
     let question = async { stage.ask().await };

@@ -148,6 +148,20 @@ fn a_flood_of_names_asked_once_does_not_wash_out_those_in_use() {
 }
 
 #[test]
+fn names_that_were_in_use_outlast_a_flood_during_which_nobody_asks_for_them() {
+    let (cache, now) = (cache(2000), Instant::now());
+    let hot: Vec<DomainName> = (0..50).map(|index| name(&format!("hot{index}.example"))).collect();
+    for hot in &hot {
+        cache.store(key(hot), &answer(300), now);
+        assert_eq!(found(&cache, hot, now), "fresh");
+    }
+    for index in 0..20_000u32 {
+        cache.store(key(&name(&format!("x{index}.example"))), &answer(300), now);
+    }
+    assert!(hot.iter().all(|hot| found(&cache, hot, now) == "fresh"));
+}
+
+#[test]
 fn answers_that_are_large_fill_the_cache_by_their_bytes() {
     let (cache, now) = (cache(1000), Instant::now());
     let question = question("any.example", kind::A);

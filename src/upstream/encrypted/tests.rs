@@ -53,7 +53,7 @@ async fn listen<F: Future<Output = ()> + Send + 'static>(
     (address, accepted)
 }
 
-/// A DoT server that closes each connection after this many answers.
+/// A DNS-over-TLS server that closes each connection after this many answers.
 async fn dot(config: ServerConfig, answers: usize) -> (SocketAddr, Arc<AtomicUsize>) {
     listen(config, b"dot", move |mut stream| async move {
         for _ in 0..answers {

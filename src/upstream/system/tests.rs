@@ -124,11 +124,12 @@ proptest! {
 
     #[test]
     fn each_server_written_is_read_and_nothing_else(addresses in prop::collection::vec(any::<[u8; 4]>(), 0..8), junk in "[a-z #=~\\n]{0,40}") {
-        let mut text = String::new();
+        let addresses = addresses.into_iter().map(Ipv4Addr::from).filter(|address| !address.is_unspecified());
+        let addresses: Vec<Ipv4Addr> = addresses.collect();
+        let lines: Vec<String> = addresses.iter().map(|address| format!("nameserver {address}\nx{junk}")).collect();
+        let text = lines.join("\n");
         let mut expected = Vec::new();
-        for address in addresses.into_iter().filter(|address| *address != [0; 4]) {
-            let address = Ipv4Addr::from(address);
-            text.push_str(&format!("nameserver {address}\nx{junk}\n"));
+        for address in addresses {
             add(&mut expected, &[SocketAddr::new(address.into(), DNS_PORT)]);
         }
         prop_assert_eq!(name_servers(&text), expected);

@@ -308,21 +308,15 @@ impl<'s> Reader<'_, 's> {
         read: impl Fn(Node<'s>, &mut Report<'_>) -> Option<Written<T>>,
         hint: &str,
     ) -> Option<Vec<Written<T>>> {
-        let span = node.span.clone();
-        if matches!(&node.value, Value::Array(items) if items.is_empty()) {
-            self.report.fault(span, "an empty list", hint);
+        if node.is_empty_array() {
+            self.report.fault(node.span, "an empty list", hint);
             return None;
         }
         node.list(self.report, read)
     }
 
     fn path(&mut self, node: Node<'s>) -> Option<Written<PathBuf>> {
-        let name = node.name(self.report)?;
-        if name.value.contains('\0') {
-            self.report.fault(name.span, "a NUL in a path", "write a path");
-            return None;
-        }
-        Some(name.map(|path| self.folder.join(path)))
+        Some(node.name(self.report)?.map(|path| self.folder.join(path)))
     }
 
     /// A duration of whole seconds, as DNS counts them.
@@ -386,6 +380,9 @@ fn static_address(node: Node<'_>, report: &mut Report<'_>) -> Option<Written<IpA
 /// The domain of a route, which stands for everything below it too.
 fn domain(node: Node<'_>, report: &mut Report<'_>) -> Option<Written<DomainName>> {
     node.parsed(report, |text| match host(text) {
+        Err(_) if text == "." => {
+            Err(("`.` stands for every name".to_owned(), "write the servers of all names into `[upstream]`".to_owned()))
+        }
         Err(_) if matches!(Pattern::parse(text).map(|pattern| pattern.reach()), Ok(Reach::Below | Reach::Subtree)) => {
             let base = text.trim_start_matches('*').trim_start_matches('.');
             Err((format!("`{text}` is a wildcard"), format!("a domain stands for all names below it: write `{base}`")))

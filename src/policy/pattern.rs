@@ -249,7 +249,7 @@ fn fault(message: impl Into<String>, hint: impl Into<String>) -> PatternFault {
 fn refuse_other_things(text: &str) -> Result<(), PatternFault> {
     match text {
         "" => return Err(fault("an empty name", "write a host name such as `ghcr.io`")),
-        "." | "*" | "*." => return Err(fault(format!("`{text}` would allow every name"), EVERY_NAME_HINT)),
+        "." | "*" | "*." => return Err(fault(format!("`{text}` stands for every name"), EVERY_NAME_HINT)),
         _ => {}
     }
     if text.contains("**") {

@@ -18,7 +18,7 @@ pub struct Warning {
 pub(super) fn refusal(pattern: &Pattern) -> Option<PatternFault> {
     let suffix = openings(pattern).iter().find_map(Opening::registered_suffix)?;
     Some(PatternFault {
-        message: format!("`{pattern}` would allow whatever anybody registers under `{suffix}`"),
+        message: format!("`{pattern}` stands for whatever anybody registers under `{suffix}`"),
         hint: "write the host names, or a wildcard over a domain of the registry's own: `*.example.com`".to_owned(),
     })
 }
@@ -140,7 +140,7 @@ struct Opening<'p> {
 impl Opening<'_> {
     /// How the suffix is listed, or what lies directly below it (`*.digitaloceanspaces.com`).
     fn listing(&self) -> Option<psl::Type> {
-        if self.suffix.ends_with(REVERSE_ZONES) {
+        if self.suffix.rsplit('.').next() == Some(REVERSE_ZONES) {
             return None;
         }
         listing(&self.suffix).or_else(|| listing(&format!("{SOME_LABEL}.{}", self.suffix)))

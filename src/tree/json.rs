@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use jsonc_parser::ast::{Object, ObjectPropName, Value as Ast};
 use jsonc_parser::common::{Range, Ranged};
+use jsonc_parser::errors::ParseErrorKind;
 use jsonc_parser::{CollectOptions, ParseOptions};
 
 use super::{Member, Node, Report, Span, Table, Value};
@@ -20,7 +21,7 @@ pub(super) fn parse<'s>(text: &'s str, report: &mut Report<'_>) -> Option<Table<
         Ok(parsed) => parsed,
         Err(error) => {
             let message = lower_first(&error.kind().to_string());
-            report.broken(span_of(error.range()), message);
+            report.broken(span_of(error.range()), message, hint(error.kind()));
             return None;
         }
     };
@@ -29,6 +30,14 @@ pub(super) fn parse<'s>(text: &'s str, report: &mut Report<'_>) -> Option<Table<
         return None;
     };
     node_from(value, report).table(report)
+}
+
+fn hint(kind: &ParseErrorKind) -> &'static str {
+    match kind {
+        ParseErrorKind::CommentsNotAllowed => "JSON has no comments: take it out, or write the file in TOML",
+        ParseErrorKind::TrailingCommasNotAllowed => "JSON has no comma after the last item: take it out",
+        _ => "expected JSON (RFC 8259)",
+    }
 }
 
 fn table_from<'s>(object: Object<'s>, report: &mut Report<'_>) -> Table<'s> {

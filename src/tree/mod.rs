@@ -134,14 +134,25 @@ impl<'s> Node<'s> {
         }
     }
 
-    /// A string that says something; empty ones and anything else are a fault.
-    pub fn name(self, report: &mut Report<'_>) -> Option<Written<String>> {
+    /// A string for people to read; a control character in it is a fault, since it could forge a line of a log.
+    pub fn prose(self, report: &mut Report<'_>) -> Option<Written<String>> {
         let text = self.text(report)?;
+        if let Some(control) = text.value.chars().find(|c| c.is_control()) {
+            let message = format!("a control character, `{}`", control.escape_default());
+            report.fault(text.span, message, "write plain text on one line");
+            return None;
+        }
+        Some(text.map(Cow::into_owned))
+    }
+
+    /// Prose that says something; empty strings and anything else are a fault.
+    pub fn name(self, report: &mut Report<'_>) -> Option<Written<String>> {
+        let text = self.prose(report)?;
         if text.value.trim().is_empty() {
             report.fault(text.span, "an empty string", "write a name, or leave the key out");
             return None;
         }
-        Some(text.map(Cow::into_owned))
+        Some(text)
     }
 
     /// A string that `read` understands; `read` says what is wrong and what would do.
@@ -203,6 +214,11 @@ impl<'s> Node<'s> {
             return None;
         };
         Some(Written { value: moment.into(), span: self.span })
+    }
+
+    /// Whether it is a list without items.
+    pub fn is_empty_array(&self) -> bool {
+        matches!(&self.value, Value::Array(items) if items.is_empty())
     }
 
     /// A list; anything else is a fault.
@@ -423,20 +439,20 @@ mod tests {
 
     #[test]
     fn a_key_written_twice_is_a_fault_in_both() {
-        assert!(places_of("a = 1\na = 2", Format::Toml).iter().any(|found| found.message.contains("duplicate")));
+        assert!(places_of("a = 1\na = 2", Format::Toml).iter().any(|found| found.message == "`a` is written twice"));
         let found = places_of("{\"a\": 1,\n \"a\": 2}", Format::Json);
         let twice = found.iter().find(|found| found.message == "`a` is written twice").unwrap();
         assert_eq!(twice.excerpt.as_ref().map(|at| (at.line, at.column)), Some((2, 2)));
     }
 
     #[test]
-    fn a_million_strings_are_read() {
-        let items: Vec<String> = (0..1_000_000).map(|index| format!("  \"host-{index}.example.com\",\n")).collect();
+    fn a_long_list_is_read_without_copies() {
+        let items: Vec<String> = (0..200_000).map(|index| format!("  \"host-{index}.example.com\",\n")).collect();
         let source = Source::new("a.toml", format!("x = [\n{}]\n", items.concat()));
         let mut report = Report::new(&source);
         let mut table = parse(&source, Format::Toml, &mut report).unwrap();
         let items = table.take("x").and_then(|node| node.array(&mut report)).unwrap();
-        assert_eq!(items.len(), 1_000_000);
+        assert_eq!(items.len(), 200_000);
         assert!(matches!(items[0].value, Value::String(Cow::Borrowed(_))), "no copy of each");
     }
 

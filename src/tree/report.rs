@@ -49,11 +49,14 @@ impl<'s> Report<'s> {
     }
 
     /// The file cannot be read here. Later faults on the same line are left out, since they follow from this one.
-    pub(super) fn broken(&mut self, span: Span, message: impl Into<String>) {
+    pub(super) fn broken(&mut self, span: Span, message: impl Into<String>, hint: impl Into<String>) {
+        if !self.faults.is_full() && self.is_broken(&span) {
+            return;
+        }
         if !self.faults.is_full() {
             self.broken_lines.push(self.source.place(span.start).line);
         }
-        self.faults.add(|| self.source.fault(span, message));
+        self.faults.add(|| self.source.fault(span, message).hint(hint));
     }
 
     fn is_broken(&self, span: &Span) -> bool {
@@ -116,7 +119,8 @@ mod tests {
     fn what_follows_from_a_broken_line_is_left_out() {
         let source = Source::new("a", "one\ntwo\n");
         let mut report = Report::new(&source);
-        report.broken(0..1, "broken");
+        report.broken(0..1, "broken", "");
+        report.broken(2..3, "broken there too", "");
         report.fault(1..2, "a consequence", "");
         report.fault(4..5, "another matter", "");
         let messages: Vec<_> = report.finish().into_iter().map(|found| found.message).collect();

@@ -9,10 +9,20 @@ use super::{Member, Node, Report, Span, Table, Value};
 pub(super) fn parse<'s>(text: &'s str, report: &mut Report<'_>) -> Table<'s> {
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
-        report.broken(error.span().unwrap_or(0..0), error.message());
+        complain(error.span().unwrap_or(0..0), error.message(), report);
     }
     let span = table.span();
     table_from(table.into_inner(), span, text)
+}
+
+/// The library says both what is wrong and what it expected.
+fn complain(span: Span, message: &str, report: &mut Report<'_>) {
+    if message == DUPLICATE_KEY {
+        let message = format!("`{}` is written twice", report.quote(span.clone()));
+        return report.broken(span, message, "keep one of them");
+    }
+    let (message, expected) = message.split_once(", expected ").unwrap_or((message, "TOML (https://toml.io)"));
+    report.broken(span, message, format!("expected {expected}"));
 }
 
 fn table_from<'s>(table: DeTable<'s>, span: Span, text: &'s str) -> Table<'s> {
@@ -41,3 +51,6 @@ fn node_from<'s>(value: Spanned<DeValue<'s>>, text: &'s str) -> Node<'s> {
     };
     Node { value, span }
 }
+
+/// What the library says of a key that is there already.
+const DUPLICATE_KEY: &str = "duplicate key";

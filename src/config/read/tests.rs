@@ -153,9 +153,16 @@ fn no_workers_means_one_a_core() {
     assert_eq!(Settings::embedded(&Environment::default()).server.workers, 1);
 }
 
+/// Checks rows of text, message and hint.
+fn assert_faults(rows: &[(&str, &str, &str)]) {
+    for &(text, message, hint) in rows {
+        assert_eq!(fault(text), (message.to_owned(), hint.to_owned()), "{text}");
+    }
+}
+
 #[test]
-fn wrong_keys_and_values_say_what_would_do() {
-    for (text, message, hint) in [
+fn wrong_listeners_and_upstreams_say_what_would_do() {
+    assert_faults(&[
         ("[sever]", "unknown key `sever`", "did you mean `server`?"),
         ("[server]\nlisten_on = []", "unknown key `listen_on`", "did you mean `listen`?"),
         ("server = 1", "expected a table, found a whole number", "write a table"),
@@ -225,6 +232,18 @@ fn wrong_keys_and_values_say_what_would_do() {
             "`a.example` has a route already",
             "keep one of them",
         ),
+        (
+            "[[upstream.route]]\ndomains = [\".\"]\nservers = [\"10.0.0.53\"]",
+            "`.` stands for every name",
+            "write the servers of all names into `[upstream]`",
+        ),
+    ]);
+}
+
+#[test]
+fn other_wrong_keys_and_values_say_what_would_do() {
+    assert_faults(&[
+        ("[policy]\npath = \"a\\u0000b\"", "a control character, `\\u{0}`", "write plain text on one line"),
         ("[policy]\nmode = \"audti\"", "unknown value `audti`", "did you mean `audit`?"),
         ("[policy]\nstrict = \"yes\"", "expected `true` or `false`, found a string", "write `true` or `false`"),
         ("[policy]\npath = \"\"", "an empty string", "write a name, or leave the key out"),
@@ -249,9 +268,7 @@ fn wrong_keys_and_values_say_what_would_do() {
             "keep one of them",
         ),
         ("[log]\nqueries = \"deneid\"", "unknown value `deneid`", "did you mean `denied`?"),
-    ] {
-        assert_eq!(fault(text), (message.to_owned(), hint.to_owned()), "{text}");
-    }
+    ]);
 }
 
 #[test]

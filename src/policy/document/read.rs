@@ -91,7 +91,7 @@ fn tables<'s>(table: &mut Table<'s>, key: &'static str, report: &mut Report<'_>)
         report.fault(
             node.span,
             format!("`{key}` is one table"),
-            format!("write `[[{key}]]`, since there may be several"),
+            format!("write `[[{key}]]` (in JSON an array), since there may be several"),
         );
         return Vec::new();
     }
@@ -272,7 +272,7 @@ fn read_names(table: &mut Table<'_>, key: &'static str, report: &mut Report<'_>)
 }
 
 fn read_prose(table: &mut Table<'_>, key: &'static str, report: &mut Report<'_>) -> Option<String> {
-    table.take(key)?.text(report).map(|text| text.value.into_owned())
+    table.take(key)?.prose(report).map(|text| text.value)
 }
 
 fn read_range(node: Node<'_>, report: &mut Report<'_>) -> Option<Written<ipnet::IpNet>> {
@@ -300,6 +300,14 @@ fn in_words(fault: AddressFault) -> (String, String) {
 fn read_types(node: Node<'_>, report: &mut Report<'_>) -> Option<RecordTypes> {
     if let tree::Value::String(_) = node.value {
         return node.choice(report, &[("any", ())]).map(|()| RecordTypes::Any);
+    }
+    if node.is_empty_array() {
+        report.fault(
+            node.span,
+            "an empty list",
+            "no name would have records: write types, \"any\", or leave the key out",
+        );
+        return None;
     }
     let types = node.list(report, |item, report| item.parsed(report, record_type::parse))?;
     let mut numbers: Vec<u16> = types.into_iter().map(|written| written.value).collect();
@@ -330,11 +338,12 @@ fn policy_files(path: &Path) -> Result<Vec<std::path::PathBuf>, Diagnostic> {
 
 fn read_file(path: &Path) -> Result<String, Diagnostic> {
     let unreadable = |error: std::io::Error| Diagnostic::about(path, format!("cannot be read: {}", reason(&error)));
-    let file = File::open(path).map_err(unreadable)?;
-    if !file.metadata().map_err(unreadable)?.is_file() {
+    // Before it is opened: to open a pipe is to wait for its writer.
+    if !path.metadata().map_err(unreadable)?.is_file() {
         return Err(Diagnostic::about(path, "not a regular file").hint("write a file, or a link to one"));
     }
     let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
     file.take(MAX_INPUT as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();

@@ -187,11 +187,19 @@ fn what_is_missing_or_out_of_place_is_a_fault() {
             "[[service]]\nname = \"a\"\nnames = [\"a.example\"]\ntypes = [\"ANY\"]",
             "5:10 no name has records of type ANY | write types of data, such as `A` or `TXT`",
         ),
+        (
+            "[[service]]\nname = \"a\"\nnames = [\"a.example\"]\ntypes = []",
+            "5:9 an empty list | no name would have records",
+        ),
+        (
+            "[[deny]]\nhosts = [\"a.example\"]\nreason = \"x\\ny\"",
+            "4:10 a control character, `\\n` | write plain text on one line",
+        ),
         ("[[deny]]\nreason = \"x\"", "2:1 a deny without hosts | write `hosts = [\"*.untrusted.example\"]`"),
         ("[[group]]\nclients = []", "2:1 `name` is missing | write `name = \"…\"`"),
         (
             "[registry]\npreset = \"ghcr\"",
-            "2:1 `registry` is one table | write `[[registry]]`, since there may be several",
+            "2:1 `registry` is one table | write `[[registry]]` (in JSON an array), since there may be several",
         ),
         (
             "[[registry]]\npreset = \"ghcr\"\nexpires = 2027-01-31",
@@ -226,6 +234,19 @@ fn a_syntax_error_does_not_hide_the_faults_after_it() {
     let found = complaints("[[registry]]\nname = \"a\nhosts = [\"a.example\"]\n[[group]]\nname = \"g\"\nclints = []\n");
     assert!(found.iter().any(|found| found.starts_with("3:")), "{found:#?}");
     assert!(found.iter().any(|found| found.starts_with("7:1 unknown key `clints`")), "{found:#?}");
+}
+
+#[test]
+fn a_broken_line_is_told_once_with_what_would_do() {
+    for (text, complaint) in [
+        ("[[deny]]\nhosts = [\"a.example\" \"b.example\"]", "3:22 missing comma between array elements | expected `,`"),
+        ("[[deny]]\nhosts = [a.example]", "3:10 string values must be quoted | expected literal string"),
+        ("=======\n", "2:2 extra `=` | expected nothing"),
+        ("[[deny]]\nhosts = [\"a.example\"]\nhosts = []", "4:1 `hosts` is written twice | keep one of them"),
+    ] {
+        let found = complaints(text);
+        assert!(found.len() == 1 && found[0].starts_with(complaint), "{text}\n{found:#?}");
+    }
 }
 
 #[test]
@@ -321,9 +342,10 @@ fn an_empty_or_missing_directory_is_a_fault() {
 fn every_file_that_cannot_be_read_is_told() {
     let directory = directory(&[("a.toml", b"version = 1 # \xff"), ("b.toml", b"version = 1")]);
     std::os::unix::fs::symlink("nowhere", directory.path().join("c.toml")).unwrap();
+    nix::unistd::mkfifo(&directory.path().join("d.toml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let faults = read_directory(directory.path()).unwrap_err();
     let messages: Vec<_> = faults.iter().map(|fault| fault.message.as_str()).collect();
-    assert_eq!(messages, ["not UTF-8 at byte 14", "cannot be read: no such file or directory"]);
+    assert_eq!(messages, ["not UTF-8 at byte 14", "cannot be read: no such file or directory", "not a regular file"]);
 }
 
 /// A policy as JSON data, made of a few names.

@@ -62,6 +62,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(cli: &Cli, output: &mut Output) -> Outcome {
     let options = &cli.options;
+    options.refuse_all_but(used_options(cli.command.as_ref()))?;
     match &cli.command {
         Some(Command::Check(arguments)) => check::run(options, arguments, output),
         Some(Command::Policy(arguments)) => policy::run(options, arguments, output),
@@ -72,6 +73,17 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Outcome {
         Some(Command::Completions(arguments)) => completions::run(arguments, Cli::command(), output),
         Some(Command::Man(arguments)) => man::run(arguments, Cli::command(), output),
         Some(Command::Serve(serve::Arguments {})) | None => serve::run(options, output),
+    }
+}
+
+/// The options of [`Options`] that a command does something with.
+fn used_options(command: Option<&Command>) -> &'static [&'static str] {
+    match command {
+        None | Some(Command::Serve(_)) => &["--config", "--policy", "--listen", "--socket"],
+        Some(Command::Check(_)) => &["--config", "--policy"],
+        Some(Command::Policy(_)) => &["--config", "--policy", "--socket"],
+        Some(Command::Reload(_) | Command::Status(_) | Command::Log(_)) => &["--config", "--socket"],
+        Some(Command::Preset(_) | Command::Completions(_) | Command::Man(_)) => &[],
     }
 }
 

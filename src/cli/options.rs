@@ -40,6 +40,20 @@ pub(super) struct Loaded {
 }
 
 impl Options {
+    /// Refuses options that the command does nothing with: they were meant to change something.
+    pub(super) fn refuse_all_but(&self, used: &[&str]) -> Result<(), Failure> {
+        let given = [
+            ("--config", self.config.is_some()),
+            ("--policy", self.policy.is_some()),
+            ("--listen", !self.listen.is_empty()),
+            ("--socket", self.socket.is_some()),
+        ];
+        let unused = given.into_iter().find(|(option, given)| *given && !used.contains(option));
+        let failure =
+            |option| Failure::Usage { message: format!("{option} means nothing to this command"), hint: None };
+        unused.map_or(Ok(()), |(option, _)| Err(failure(option)))
+    }
+
     /// The settings with the options applied.
     pub(super) fn settings(&self) -> Result<Loaded, Failure> {
         let mut loaded = self.read_settings()?;
@@ -61,15 +75,16 @@ impl Options {
         self.policy.as_deref()
     }
 
-    /// The server to ask: at `--socket`, else where the settings say, else where a service has it. (A service's folder
-    /// is in its own environment only, so that settings that do not name the socket lead others elsewhere.)
+    /// The server to ask: at `--socket`, else where the settings say. Where neither names a socket and this user has no
+    /// server, it is the system's service: systemd tells its folder to the service alone.
     pub(super) fn client(&self) -> Result<Client, Failure> {
         if let Some(socket) = &self.socket {
             return Ok(Client::new(socket));
         }
-        let own = self.read_settings()?.settings.control.socket;
+        let named = self.read_settings()?.settings.control.socket;
+        let is_default = self.config.is_none() && named == Environment::of_process().control_socket();
         let service = Path::new(SERVICE_SOCKET);
-        Ok(Client::new(if !own.exists() && service.exists() { service } else { &own }))
+        Ok(Client::new(if is_default && !named.exists() && service.exists() { service } else { &named }))
     }
 
     fn read_settings(&self) -> Result<Loaded, Failure> {

@@ -165,6 +165,7 @@ struct Change {
 }
 
 fn diff(options: &Options, (old, new): (&Path, Option<&Path>), json: bool, output: &mut Output) -> Outcome {
+    options.refuse_all_but(&["--config", "--socket"])?;
     let (old, new) = match new {
         Some(new) => (report_of(options, old)?, report_of(options, new)?),
         None => (running(options)?, report_of(options, old)?),

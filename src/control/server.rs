@@ -232,8 +232,8 @@ impl From<ReloadOutcome> for ReloadReport {
 
 /// The socket is for the machine's own administrators; the limits keep a mistake of theirs from the resolver.
 const LIMITS: Limits = Limits {
-    connections: 64,
-    head: Duration::from_secs(2),
+    connections: 128,
+    head: Duration::from_secs(1),
     handling: Duration::from_secs(50),
     stall: Duration::from_secs(5),
     whole: Duration::from_secs(90),

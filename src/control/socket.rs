@@ -24,6 +24,9 @@ pub enum SocketError {
     /// Something else has that name, and is not ours to remove.
     #[error("{} is in the way: it is not a socket", .0.display())]
     InTheWay(PathBuf),
+    /// Its folder belongs to somebody else, who could put another server's socket in its place.
+    #[error("{} belongs to another user; remove it, or name another place with --socket", .0.display())]
+    ForeignFolder(PathBuf),
     /// It could not be made.
     #[error("cannot make the control socket {}: {source}", path.display())]
     Io {
@@ -40,6 +43,10 @@ impl ControlSocket {
         let failed = |source| SocketError::Io { path: path.to_owned(), source };
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(failed)?;
+            let owner = fs::metadata(folder).map_err(failed)?.uid();
+            if !may_be_trusted(owner, nix::unistd::geteuid().as_raw()) {
+                return Err(SocketError::ForeignFolder(folder.to_owned()));
+            }
         }
         make_way(path)?;
         let draft = draft_path(path);
@@ -70,6 +77,11 @@ impl Drop for ControlSocket {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// Whether `user` may leave a socket in a folder of `owner`: in its own and in root's, and root everywhere.
+fn may_be_trusted(owner: u32, user: u32) -> bool {
+    user == 0 || owner == 0 || owner == user
 }
 
 /// Finds out whether `path` may be replaced.
@@ -132,6 +144,12 @@ mod tests {
         fs::write(&path, "precious").unwrap();
         assert!(matches!(ControlSocket::bind(&path), Err(SocketError::InTheWay(_))));
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[test]
+    fn a_folder_of_another_user_is_not_trusted() {
+        let trusted = [(0, 0), (0, 1000), (1000, 1000), (1000, 0), (1001, 1000)];
+        assert_eq!(trusted.map(|(owner, user)| may_be_trusted(owner, user)), [true, true, true, true, false]);
     }
 
     #[tokio::test]

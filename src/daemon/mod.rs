@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tracing::{info, warn};
 
 pub use self::panics::{Panics, count_panics};
@@ -60,6 +60,17 @@ pub struct Daemon {
     events: mpsc::Receiver<Event>,
     recent: Arc<Recent>,
     record_types: Vec<u16>,
+}
+
+/// The tasks of a serving daemon.
+struct Running {
+    /// What must not end before it is told to: without one of these there is no service.
+    core: JoinSet<io::Result<()>>,
+    /// What the service can be without for a moment.
+    helpers: JoinSet<()>,
+    /// The core ends when this is dropped.
+    stop: watch::Sender<()>,
+    _socket_file: ControlSocket,
 }
 
 /// What the process brings along.
@@ -161,44 +172,41 @@ impl Daemon {
     /// Serves until `shutdown`; then answers what is in flight and ends within five seconds.
     ///
     /// # Errors
-    /// A socket cannot be handed to the runtime, or serving ended by itself.
+    /// A socket cannot be handed to the runtime, or a part that must not end did.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-        let listening = self.listening();
-        let api = self.api();
+        let mut running = self.begin();
+        readiness::ready();
+        let outcome = tokio::select! {
+            () = shutdown => Ok(()),
+            Some(ended) = running.core.join_next() => Err(ended_early(ended)),
+        };
+        readiness::stopping();
+        info!("stopping");
+        running.end().await;
+        outcome
+    }
+
+    /// Starts every task.
+    fn begin(self) -> Running {
+        let (listening, api) = (self.listening(), self.api());
         let (stop, stopped) = watch::channel(());
-        let mut serving = tokio::spawn(self.listeners.run(self.pipeline, ended(stopped.clone())));
-        let watching = tokio::spawn(self.watch.run(ended(stopped)));
-        let logging = tokio::spawn(log::run(self.events, self.recent));
-        let (_socket_file, control) = self.control;
+        let (socket_file, control) = self.control;
+
+        let mut core = JoinSet::new();
+        core.spawn(self.listeners.run(self.pipeline, ended(stopped.clone())));
+        core.spawn(succeed(self.watch.run(ended(stopped))));
+        core.spawn(succeed(log::run(self.events, self.recent)));
+
         let mut helpers = JoinSet::new();
         helpers.spawn(signals::reload_on_hangup(self.hangups, self.reload));
         helpers.spawn(follow::follow(self.policy.subscribe()));
         helpers.spawn(server::serve(control, api));
         if let Some(listener) = self.metrics_listener {
             helpers.spawn(metrics::serve(listener, self.metrics));
-        } else {
-            // Its event sink would keep the log waiting for more.
-            drop(self.metrics);
         }
         helpers.spawn(watchdog::run(listening.clone()));
         info!(listen = %addresses(&listening), version = env!("CARGO_PKG_VERSION"), "serving");
-        readiness::ready();
-
-        let ended_early = tokio::select! {
-            () = shutdown => None,
-            served = &mut serving => Some(served),
-        };
-        readiness::stopping();
-        info!("stopping");
-        drop(stop);
-        let served = match ended_early {
-            Some(served) => served.unwrap_or_else(|panic| Err(io::Error::other(panic))).and(Err(served_out())),
-            None => finish(serving).await,
-        };
-        helpers.shutdown().await;
-        // A reload that has begun writes its copy of the policy to the end.
-        let _ = tokio::time::timeout(PATIENCE, async { tokio::join!(watching, logging) }).await;
-        served
+        Running { core, helpers, stop, _socket_file: socket_file }
     }
 
     fn api(&self) -> Api {
@@ -237,22 +245,36 @@ fn compile_policy(settings: &Settings) -> (Reloader, Arc<PolicyStore>) {
     (reloader, policy)
 }
 
+impl Running {
+    /// Ends the tasks: helpers at once, the core when answers in flight are given, a reload that has begun is through
+    /// and the last lines are logged. (The log ends by itself, with the last part that could tell it of a question.)
+    async fn end(mut self) {
+        drop(self.stop);
+        self.helpers.shutdown().await;
+        let core = async { while self.core.join_next().await.is_some() {} };
+        if tokio::time::timeout(PATIENCE, core).await.is_err() {
+            warn!("gave up on what was still under way");
+        }
+    }
+}
+
 /// Ready when the sender of `stopped` is gone.
 async fn ended(mut stopped: watch::Receiver<()>) {
     while stopped.changed().await.is_ok() {}
 }
 
-/// Waits for the answers in flight; who is still at it after that is left behind.
-async fn finish(serving: tokio::task::JoinHandle<io::Result<()>>) -> io::Result<()> {
-    let Ok(served) = tokio::time::timeout(DRAIN_PATIENCE, serving).await else {
-        warn!("gave up on what was still in flight");
-        return Ok(());
-    };
-    served.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+async fn succeed(work: impl Future<Output = ()>) -> io::Result<()> {
+    work.await;
+    Ok(())
 }
 
-fn served_out() -> io::Error {
-    io::Error::other("the listeners ended by themselves")
+/// Why a task of the core ended that nobody told to.
+fn ended_early(ended: Result<io::Result<()>, JoinError>) -> io::Error {
+    match ended {
+        Ok(Ok(())) => io::Error::other("a part of the service ended by itself"),
+        Ok(Err(error)) => error,
+        Err(panic) => io::Error::other(panic),
+    }
 }
 
 /// Each address once.
@@ -261,7 +283,5 @@ fn addresses(listening: &[(SocketAddr, Transport)]) -> String {
     shown.map(|(address, _)| address.to_string()).collect::<Vec<_>>().join(" ")
 }
 
-/// How long the listeners may take to end; they give answers in flight three seconds.
-const DRAIN_PATIENCE: Duration = Duration::from_millis(3500);
-/// How long the rest may take after them.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long stopping may take; the listeners give answers in flight three seconds of it.
+const PATIENCE: Duration = Duration::from_millis(4500);

@@ -355,7 +355,13 @@ fn completions_are_printed_for_each_shell() {
 
 #[test]
 fn a_wrong_command_line_ends_with_64_and_help_with_0() {
-    for (arguments, code) in [(&["serv"][..], 64), (&["check"], 64), (&["--help"], 0), (&["--version"], 0)] {
+    for (arguments, code) in [
+        (&["serv"][..], 64),
+        (&["check"], 64),
+        (&["man", "--listen", "::1"], 64),
+        (&["--help"], 0),
+        (&["--version"], 0),
+    ] {
         assert_eq!(pullgate(arguments).output().unwrap().status.code(), Some(code), "{arguments:?}");
     }
 }

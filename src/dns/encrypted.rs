@@ -189,3 +189,135 @@ fn nothing_sent(request: &Request) -> ResponseInfo {
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// RFC 8484 §4.1 leaves the path to the server; this one is everybody's.
 const DOH_PATH: &str = "/dns-query";
+
+#[cfg(test)]
+mod tests {
+    //! Real TLS and HTTPS clients.
+
+    use hickory_proto::op::{DnsRequest, DnsRequestOptions, Query, ResponseCode};
+    use hickory_proto::rr::{Name, RecordType};
+    use hickory_server::net::h2::HttpsClientStream;
+    use hickory_server::net::runtime::TokioRuntimeProvider;
+    use hickory_server::net::tls::tls_exchange;
+    use hickory_server::net::xfer::{DnsExchange, DnsHandle, FirstAnswer};
+    use rustls::{ClientConfig, RootCertStore};
+    use tempfile::TempDir;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::config::Tls;
+    use crate::dns::listen::Listeners;
+    use crate::dns::testing::{Lab, extended_error};
+
+    const POLICY: &str = r#"
+version = 1
+[[registry]]
+name = "good"
+hosts = ["ok.example", ".good.example"]
+"#;
+
+    /// A certificate for 127.0.0.1 in files, and a client that trusts it.
+    struct Trust {
+        folder: TempDir,
+        client: ClientConfig,
+        /// Holds the tasks of the clients' connections.
+        provider: TokioRuntimeProvider,
+    }
+
+    impl Trust {
+        fn new() -> Self {
+            let folder = TempDir::new().unwrap();
+            let pair = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+            std::fs::write(folder.path().join("tls.crt"), pair.cert.pem()).unwrap();
+            std::fs::write(folder.path().join("tls.key"), pair.signing_key.serialize_pem()).unwrap();
+            let mut roots = RootCertStore::empty();
+            roots.add(pair.cert.der().clone()).unwrap();
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+            let client = builder.with_root_certificates(roots).with_no_client_auth();
+            Self { folder, client, provider: TokioRuntimeProvider::new() }
+        }
+
+        fn settings(&self) -> Tls {
+            let any_port = vec!["127.0.0.1:0".parse().unwrap()];
+            let file = |name: &str| self.folder.path().join(name);
+            Tls { certificate: file("tls.crt"), key: file("tls.key"), dot: any_port.clone(), doh: any_port }
+        }
+
+        async fn connect(&self, server: SocketAddr, transport: Transport) -> DnsExchange<TokioRuntimeProvider> {
+            let (mut config, provider) = (self.client.clone(), self.provider.clone());
+            if transport == Transport::Tls {
+                let name = server.ip().into();
+                return tls_exchange(server, name, config, TIMEOUT, None, provider).await.unwrap();
+            }
+            config.alpn_protocols = vec![b"h2".to_vec()];
+            let builder = HttpsClientStream::builder(Arc::new(config), provider);
+            builder.exchange(server, server.ip().to_string().into(), DOH_PATH.into()).await.unwrap()
+        }
+    }
+
+    async fn ask(connection: &DnsExchange<TokioRuntimeProvider>, name: &str, record_type: RecordType) -> Message {
+        let mut query = Message::query();
+        query.metadata.recursion_desired = true;
+        query.add_query(Query::query(Name::from_ascii(name).unwrap(), record_type));
+        query.edns = Some(hickory_proto::op::Edns::new());
+        let request = DnsRequest::new(query, DnsRequestOptions::default());
+        connection.send(request).first_answer().await.unwrap().into_message()
+    }
+
+    #[tokio::test]
+    async fn encrypted_questions_get_the_same_answers() {
+        let trust = Trust::new();
+        let lab = Lab::with(POLICY, |settings| {
+            settings.server.listen.clear();
+            settings.server.tls = Some(trust.settings());
+        })
+        .await;
+        let listeners = Listeners::bind(&lab.settings.server).unwrap();
+        let addresses = listeners.addresses();
+        assert_eq!(
+            addresses.iter().map(|(_, transport)| *transport).collect::<Vec<_>>(),
+            [Transport::Tls, Transport::Https]
+        );
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(listeners.run(Arc::clone(&lab.pipeline), async {
+            let _ = stopped.await;
+        }));
+
+        for (server, transport) in addresses {
+            let connection = trust.connect(server, transport).await;
+            let allowed = ask(&connection, "ok.example.", RecordType::A).await;
+            assert_eq!(
+                (allowed.metadata.response_code, allowed.answers.len()),
+                (ResponseCode::NoError, 1),
+                "{transport:?}"
+            );
+            let denied = ask(&connection, "evil.test.", RecordType::A).await;
+            assert_eq!((denied.metadata.response_code, denied.authorities.len()), (ResponseCode::NXDomain, 1));
+            assert_eq!(extended_error(&denied), Some((15, "not on the allowlist".to_owned())));
+            let large = ask(&connection, "large.good.example.", RecordType::A).await;
+            assert_eq!((large.answers.len(), large.metadata.truncation), (100, false));
+        }
+        let counters = lab.pipeline.counters();
+        assert_eq!((counters.queries_tls.value(), counters.queries_https.value()), (3, 3));
+        stop.send(()).unwrap();
+        running.await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_certificate_that_cannot_be_used_says_why() {
+        let (trust, other) = (Trust::new(), Trust::new());
+        let file = |name: &str| trust.folder.path().join(name);
+        std::fs::write(file("empty"), "").unwrap();
+        let load = |certificate: PathBuf, key: PathBuf| Certificate::load(&certificate, &key).unwrap_err();
+
+        let missing = load(file("none"), file("tls.key"));
+        assert!(matches!(missing, CertificateError::Unreadable { .. }));
+        assert!(missing.to_string().contains("/none: "), "{missing}");
+        assert!(matches!(load(file("empty"), file("tls.key")), CertificateError::Empty { .. }));
+        assert!(matches!(load(file("tls.crt"), file("empty")), CertificateError::Unreadable { .. }));
+        let mismatch = load(file("tls.crt"), other.folder.path().join("tls.key"));
+        assert!(matches!(mismatch, CertificateError::Unusable { .. }), "{mismatch}");
+        assert!(mismatch.hint().contains("private key"));
+    }
+}

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::addresses::is_private;
 use super::chain::{Fault, Kept, Record, reduce};
+use super::exchange::{Letters, Query};
 use super::wire::{HEADER, Malformed, Message, Writer, kind, read_u16, read_u32};
-use super::{Dnssec, Question, svcb};
+use super::{Dnssec, Lookup, Question, svcb};
 use crate::name::{DomainName, NameBuf};
 
 /// The TTL of records served past their time (RFC 8767 §4).
@@ -32,6 +33,19 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Reduces a server's response to this lookup, as bytes from the network; its id is not looked at.
+    ///
+    /// # Errors
+    /// The bytes are no response to the question, or hold a failure or an endless chain.
+    pub fn parse(response: &[u8], lookup: &Lookup<'_>, max_ttl: Duration) -> Result<Self, Fault> {
+        let message = Message::parse(response)?;
+        let question = lookup.question();
+        if message.truncated() || !Query::new(&question, Letters::Lower).asks_what(&message) {
+            return Err(Fault::Malformed);
+        }
+        Self::read(&message, &question, max_ttl)
+    }
+
     /// Reduces a server's response. TTLs are capped at `max_ttl`, so that no later refresh is put off for longer.
     pub(super) fn read(message: &Message<'_>, question: &Question, max_ttl: Duration) -> Result<Self, Fault> {
         let mut kept = reduce(message, question)?;

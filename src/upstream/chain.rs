@@ -14,9 +14,9 @@ const MAX_PROOFS: usize = 12;
 
 /// Why a server's answer to the right question is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
-    /// A record of the chain cannot be read.
-    #[error("a malformed record in the answer")]
+pub enum Fault {
+    /// It is no response to the question, or a record of the chain cannot be read.
+    #[error("a malformed answer")]
     Malformed,
     /// The chain comes back to a name it passed, or has more links than are followed.
     #[error("a chain of aliases that loops or does not end")]

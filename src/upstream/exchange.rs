@@ -4,6 +4,7 @@
 //! question in the very letters it was sent in (RFC 5452, draft-vixie-dnsext-dns0x20). Whatever else arrives is
 //! ignored: it neither ends the wait nor counts against the server, but enough of it moves the question to TCP.
 
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -32,7 +33,7 @@ const DO: u16 = 0x8000;
 #[derive(Debug)]
 pub(super) struct Plain {
     address: SocketAddr,
-    /// Whether the server was seen, over TCP, to change the letters of the question: then mixing them is no use.
+    /// Whether the server was seen to change the letters of the question: then mixing them is no use.
     folds_case: AtomicBool,
     near_misses: AtomicU64,
     streams: AtomicU64,
@@ -41,8 +42,10 @@ pub(super) struct Plain {
 /// What the wait for a datagram ended with.
 enum Datagram {
     Answer(Box<Answer>),
-    /// Cut short, in other letters than asked, or one of too many that were not the answer.
+    /// Cut short, or one of too many that were not the answer.
     AskByStream,
+    /// The answer in other letters than asked.
+    OtherLetters,
 }
 
 impl Plain {
@@ -65,7 +68,7 @@ impl Plain {
                     Err(Fault::Malformed) => {}
                     Err(fault) => return Err(Trouble::Failing(fault)),
                 },
-                Reply::OtherLetters(_) => return Ok(Datagram::AskByStream),
+                Reply::OtherLetters(_) => return Ok(Datagram::OtherLetters),
                 Reply::Foreign => {}
             }
             self.near_misses.fetch_add(1, Ordering::Relaxed);
@@ -92,6 +95,15 @@ impl Plain {
         Answer::read(&message, &inquiry.question, inquiry.max_ttl).map_err(Trouble::Failing)
     }
 
+    /// For a server that changes the letters and has no TCP: what is left is the random port and id.
+    async fn ask_in_lower_case(&self, inquiry: &Inquiry, no_stream: io::Error) -> Result<Answer, Trouble> {
+        self.folds_case.store(true, Ordering::Relaxed);
+        match self.ask_by_datagram(inquiry).await? {
+            Datagram::Answer(answer) => Ok(*answer),
+            Datagram::AskByStream | Datagram::OtherLetters => Err(Trouble::Dead(no_stream)),
+        }
+    }
+
     /// A socket of its own for each question: a port that the kernel picks at random, and only this server's
     /// datagrams and its host's ICMP errors come in, so a dead port is noticed at once.
     async fn socket(&self) -> Result<UdpSocket, Trouble> {
@@ -115,6 +127,10 @@ impl Transport for Plain {
         match self.ask_by_datagram(inquiry).await? {
             Datagram::Answer(answer) => Ok(*answer),
             Datagram::AskByStream => self.ask_by_stream(inquiry).await,
+            Datagram::OtherLetters => match self.ask_by_stream(inquiry).await {
+                Err(Trouble::Dead(error)) => self.ask_in_lower_case(inquiry, error).await,
+                outcome => outcome,
+            },
         }
     }
 

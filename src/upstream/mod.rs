@@ -33,6 +33,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 pub use self::answer::Answer;
+pub use self::chain::Fault;
 pub use self::counters::Counters;
 pub use self::server::ServerCounters;
 
@@ -165,8 +166,11 @@ pub struct Resolver {
 impl Lookup<'_> {
     /// A copy that can be kept.
     pub fn to_owned(&self) -> OwnedLookup {
-        let question = Question { name: self.name.to_owned(), record_type: self.record_type, dnssec: self.dnssec };
-        OwnedLookup { question, servers: self.servers.into() }
+        OwnedLookup { question: self.question(), servers: self.servers.into() }
+    }
+
+    fn question(&self) -> Question {
+        Question { name: self.name.to_owned(), record_type: self.record_type, dnssec: self.dnssec }
     }
 }
 

@@ -175,6 +175,15 @@ impl FakeServer {
         Self { address, asked, tasks }
     }
 
+    /// The same without TCP.
+    pub(super) async fn without_tcp(answer: impl Fn(&Asked) -> Vec<Vec<u8>> + Send + Sync + 'static) -> Self {
+        let (udp, _) = bind_both().await;
+        let address = udp.local_addr().unwrap();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let tasks = vec![tokio::spawn(serve_udp(udp, asked.clone(), Arc::new(answer)))];
+        Self { address, asked, tasks }
+    }
+
     /// A server that answers every name with this address.
     pub(super) async fn healthy(address: [u8; 4]) -> Self {
         Self::start(move |asked| vec![asked.address(address)]).await

@@ -132,14 +132,14 @@ fn type_dnssec_bits_and_route_keep_answers_apart() {
 fn a_flood_of_names_asked_once_does_not_wash_out_those_in_use() {
     let (cache, now) = (cache(2000), Instant::now());
     let hot: Vec<DomainName> = (0..50).map(|index| name(&format!("hot{index}.example"))).collect();
-    let mut misses = 0;
+    let (answer, mut misses) = (answer(300), 0);
     for index in 0..100_000u32 {
         let unique = name(&format!("x{index}.example"));
-        cache.store(key(&unique), &answer(300), now);
+        cache.store(key(&unique), &answer, now);
         let hot = &hot[index as usize % hot.len()];
         if found(&cache, hot, now) == "miss" {
             misses += 1;
-            cache.store(key(hot), &answer(300), now);
+            cache.store(key(hot), &answer, now);
         }
     }
     assert!(misses <= 1000, "{misses} of 100000 missed");
@@ -185,13 +185,15 @@ fn a_cache_of_no_entries_holds_nothing() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     #[test]
     fn bounds_hold_and_books_balance_whatever_is_done(steps in prop::collection::vec((0..300u32, 0..3u8), 0..2000)) {
-        let (cache, now) = (cache(100), Instant::now());
+        let (cache, answer, now) = (cache(100), answer(60), Instant::now());
         for (which, what) in steps {
             let name = name(&format!("n{which}.example"));
             match what {
-                0 => cache.store(key(&name), &answer(60), now),
+                0 => cache.store(key(&name), &answer, now),
                 1 => cache.fail(key(&name), Failure::Unreachable, now),
                 _ => drop(cache.probe(key(&name), now)),
             }

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use super::super::answer::Answer;
 use super::super::testing::{MAX_TTL, Packet, name, question, shown, shown_at, soa, target};
 use super::super::wire::{Message, kind};
-use super::super::{Dnssec, Question};
-use super::Fault;
+use super::super::{Dnssec, Lookup, Question};
+use super::{DomainName, Fault};
 
 const SIGNED: Dnssec = Dnssec { ok: true, checking_disabled: false };
 
@@ -223,6 +223,19 @@ fn failures_are_no_answers_whatever_they_hold() {
         let packet = Packet::answering(&question).rcode(code).with_address(&question, [1, 1, 1, 1]);
         assert_eq!(packet.read(&question).unwrap_err(), Fault::Refused(u16::from(code)));
     }
+}
+
+#[test]
+fn bytes_that_answer_another_question_are_no_answer() {
+    let (asked, other) = (a("ok.example"), a("other.example"));
+    let (asked_name, other_name) = (asked.name.clone(), other.name.clone());
+    let response = Packet::answering(&asked).with_address(&asked, [1, 1, 1, 1]).build();
+    let parse = |name: &DomainName| {
+        let lookup = Lookup { name: name.as_name(), record_type: kind::A, dnssec: Dnssec::default(), servers: &[] };
+        Answer::parse(&response, &lookup, MAX_TTL)
+    };
+    assert_eq!(parse(&asked_name).unwrap().counts(), [1, 0]);
+    assert_eq!(parse(&other_name).unwrap_err(), Fault::Malformed);
 }
 
 #[test]

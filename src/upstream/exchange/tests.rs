@@ -128,6 +128,20 @@ async fn a_server_that_changes_the_letters_is_asked_in_lower_case_from_then_on()
 }
 
 #[tokio::test]
+async fn a_server_that_changes_the_letters_and_has_no_tcp_is_believed_in_lower_case() {
+    let server = FakeServer::without_tcp(|asked| {
+        let mut answer = asked.address(TRUTH);
+        answer[HEADER..HEADER + asked.spelled().len()].make_ascii_lowercase();
+        vec![answer]
+    })
+    .await;
+    let plain = Plain::new(server.address);
+    for _ in 0..5 {
+        assert_eq!(addresses(&plain.ask(&inquiry()).await), ["192.0.2.1"]);
+    }
+}
+
+#[tokio::test]
 async fn failures_end_the_exchange_at_once() {
     for code in [1, 2, 4, 5] {
         let (outcome, asked) = ask(move |asked| vec![Packet::to(&asked.query).rcode(code).build()]).await;

@@ -316,15 +316,16 @@ impl fmt::Display for Permit<'_> {
 }
 
 impl fmt::Display for Denial<'_> {
+    /// What it is comes first: an extended DNS error has room for some 25 characters beside a cookie.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listed(rule) => match &rule.entry().reason {
                 Some(reason) => write!(f, "denied: {reason}"),
                 None => f.write_str("denied by the policy"),
             },
-            Self::OtherGroup(rule) => write!(f, "{} `{}` is not for this group", rule.entry().kind, rule.entry().name),
-            Self::Catalogue(preset) => write!(f, "registry `{}` is not allowed", preset.id),
-            Self::OnTrial(rule) => write!(f, "{} `{}` is on trial", rule.entry().kind, rule.entry().name),
+            Self::OtherGroup(rule) => write!(f, "not for this group: {}", rule.entry().name),
+            Self::Catalogue(preset) => write!(f, "not allowed: {}", preset.id),
+            Self::OnTrial(rule) => write!(f, "on trial: {}", rule.entry().name),
             Self::Unlisted => f.write_str("not on the allowlist"),
             Self::NoGroup => f.write_str("no group takes this client"),
             Self::NoPolicy => f.write_str("no valid policy is in force"),

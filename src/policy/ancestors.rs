@@ -2,30 +2,25 @@
 //! such a name says that nothing exists below it (RFC 8020).
 //!
 //! One node for each pair of a name and a grant (a set of clients) that may use something below it. A node borrows its
-//! text from the matcher's arena, since an ancestor of a pattern is a tail of it.
+//! text from the matcher's arena, since an ancestor of a pattern is a tail of it. The literal end of a wildcard or glob is
+//! no node: the matcher's own indexes find it.
 
 use hashbrown::HashTable;
 
 use crate::name::NameRef;
 use crate::policy::matcher::{Matcher, Rule, wire_length};
-use crate::policy::pattern::Reach;
 
-/// The names above the literal labels of allowed patterns.
+/// The names above the literal ends of allowed patterns.
 #[derive(Debug, Default)]
 pub(super) struct Ancestors {
-    table: HashTable<u32>,
-    nodes: Vec<Node>,
+    nodes: HashTable<Node>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Node {
-    /// The rule whose key ends in the name.
-    rule: u32,
+    /// Where the name stands in the matcher's arena.
+    name: u32,
     grant: u32,
-    /// The next node of the same name, as its index plus one; 0: none.
-    next: u32,
-    /// How many bytes of the rule's key stand in front of the name.
-    skip: u8,
 }
 
 impl Ancestors {
@@ -37,85 +32,56 @@ impl Ancestors {
                 ancestors.add(matcher, rule, grant);
             }
         }
-        ancestors.nodes.shrink_to_fit();
+        ancestors.nodes.shrink_to_fit(|node| node.hash(matcher));
         ancestors
     }
 
-    /// Whether `name` stands above a pattern of a grant that `has` accepts.
+    /// Whether `name` stands above the literal end of a pattern whose grant `has` accepts.
     pub(super) fn any(&self, matcher: &Matcher, name: NameRef<'_>, has: impl Fn(u32) -> bool) -> bool {
         let wire = name.as_wire();
-        let first = self.find(matcher, wire, matcher.keys().hash(wire));
-        std::iter::successors(first, |node| self.node(node.next)).any(|node| has(node.grant))
+        self.nodes.iter_hash(matcher.keys().hash(wire)).any(|node| node.is(matcher, wire) && has(node.grant))
     }
 
     /// The bytes this takes, its own fields aside.
     pub(super) fn memory(&self) -> usize {
-        self.table.allocation_size() + self.nodes.capacity() * size_of::<Node>()
+        self.nodes.allocation_size()
     }
 
-    /// Adds what stands above a rule, nearest first, up to the first name that is known for the grant: those above it are
-    /// known then, too.
+    /// Adds what stands above a rule's literal end, nearest first, up to the first name that is known for the grant: those
+    /// above it are known then, too.
     fn add(&mut self, matcher: &Matcher, rule: Rule<'_>, grant: u32) {
-        let key = &rule.key()[..wire_length(rule.key())];
-        let own_name_is_above = rule.is_glob() || rule.reach() == Reach::Below;
-        let mut skip = if own_name_is_above { 0 } else { first_label(key) };
-        while self.insert(matcher, key, Node { rule: rule.offset(), grant, next: 0, skip })
-            && key[usize::from(skip)] > 0
-        {
-            skip += first_label(&key[usize::from(skip)..]);
+        let mut name = rule.key_offset();
+        while let length @ 1.. = matcher.text(name)[0] {
+            name += 1 + u32::from(length);
+            if !self.insert(matcher, Node { name, grant }) {
+                break;
+            }
         }
     }
 
-    /// Adds one node; `false` if its name has one for the grant.
-    fn insert(&mut self, matcher: &Matcher, key: &[u8], mut node: Node) -> bool {
-        let wire = &key[usize::from(node.skip)..];
-        let hash = matcher.keys().hash(wire);
-        let number = u32::try_from(self.nodes.len() + 1).expect("a rule takes more bytes than the nodes it may add");
-        let Self { table, nodes } = self;
-        match table.find_mut(hash, |&other| nodes[other as usize - 1].is(matcher, wire)) {
-            None => {
-                let hash_of = |&other: &u32| matcher.keys().hash(nodes[other as usize - 1].wire(matcher));
-                table.insert_unique(hash, number, hash_of);
-            }
-            Some(first) => {
-                let chain = std::iter::successors(nodes.get(*first as usize - 1), |node| {
-                    (node.next as usize).checked_sub(1).and_then(|index| nodes.get(index))
-                });
-                if chain.into_iter().any(|other| other.grant == node.grant) {
-                    return false;
-                }
-                node.next = std::mem::replace(first, number);
-            }
+    /// Adds a node; `false` if it is there.
+    fn insert(&mut self, matcher: &Matcher, node: Node) -> bool {
+        let (wire, hash) = (node.wire(matcher), node.hash(matcher));
+        let is_known = |other: &Node| other.grant == node.grant && other.is(matcher, wire);
+        if self.nodes.iter_hash(hash).any(is_known) {
+            return false;
         }
-        nodes.push(node);
+        self.nodes.insert_unique(hash, node, |other| other.hash(matcher));
         true
-    }
-
-    fn find(&self, matcher: &Matcher, wire: &[u8], hash: u64) -> Option<Node> {
-        let is_name = |&number: &u32| self.nodes[number as usize - 1].is(matcher, wire);
-        self.table.find(hash, is_name).and_then(|&number| self.node(number))
-    }
-
-    fn node(&self, number: u32) -> Option<Node> {
-        (number as usize).checked_sub(1).and_then(|index| self.nodes.get(index).copied())
     }
 }
 
 impl Node {
     fn is(self, matcher: &Matcher, wire: &[u8]) -> bool {
-        matcher.rule(self.rule).key()[usize::from(self.skip)..].starts_with(wire)
+        matcher.text(self.name).starts_with(wire)
     }
 
     fn wire(self, matcher: &Matcher) -> &[u8] {
-        let tail = &matcher.rule(self.rule).key()[usize::from(self.skip)..];
-        &tail[..wire_length(tail)]
+        let text = matcher.text(self.name);
+        &text[..wire_length(text)]
     }
-}
 
-/// The bytes of the first label and its length; 0 at the root.
-fn first_label(wire: &[u8]) -> u8 {
-    match wire[0] {
-        0 => 0,
-        length => length + 1,
+    fn hash(self, matcher: &Matcher) -> u64 {
+        matcher.keys().hash(self.wire(matcher))
     }
 }

@@ -106,7 +106,7 @@ impl Snapshot {
         forwards
             || self.statics.has_below(name)
             || self.ancestors.any(&self.matcher, name, |grant| self.grants[grant as usize].includes(group))
-            || self.has_glob_below(group, name)
+            || self.has_wildcard_below(group, name)
     }
 
     fn judge_in(&self, group: Option<u32>, name: NameRef<'_>) -> Judgement<'_> {
@@ -171,9 +171,9 @@ impl Snapshot {
         }
     }
 
-    fn has_glob_below(&self, group: Option<u32>, name: NameRef<'_>) -> bool {
+    fn has_wildcard_below(&self, group: Option<u32>, name: NameRef<'_>) -> bool {
         let mut found = false;
-        self.matcher.visit_globs_below(name, |rule| {
+        self.matcher.visit_wildcards_below(name, |rule| {
             let entry = self.entry_of(rule);
             found |= entry.kind != EntryKind::Deny && self.grants(entry, group);
         });

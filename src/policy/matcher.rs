@@ -99,7 +99,7 @@ impl Matcher {
     /// Calls `found` with every rule whose pattern matches `name`, in no particular order. Allocates nothing.
     pub fn visit<'m>(&'m self, name: NameRef<'_>, mut found: impl FnMut(Rule<'m>)) {
         let tails = Tails::of(name);
-        let deepest = self.exact.depths.and(self.suffix.depths).and(self.glob.depths).deepest();
+        let deepest = self.exact.depths.union(self.suffix.depths).union(self.glob.depths).deepest();
         self.keys.roll(&tails, deepest, |depth, hash| {
             if depth == tails.labels && self.exact.depths.has(depth) {
                 self.chain(&self.exact, hash, tails.tail(depth)).for_each(&mut found);
@@ -116,10 +116,16 @@ impl Matcher {
         });
     }
 
-    /// Calls `found` with every glob that matches names below `name` only: whose labels so far `name` has.
-    pub fn visit_globs_below<'m>(&'m self, name: NameRef<'_>, mut found: impl FnMut(Rule<'m>)) {
+    /// Calls `found` with every wildcard that matches only names below `name`, of which it has the literal end: `*.x` for
+    /// `x`, `a-*.*.x` for `x` and `b.x`.
+    pub fn visit_wildcards_below<'m>(&'m self, name: NameRef<'_>, mut found: impl FnMut(Rule<'m>)) {
         let tails = Tails::of(name);
-        self.keys.roll(&tails, self.glob.depths.deepest(), |depth, hash| {
+        let deepest = self.suffix.depths.union(self.glob.depths).deepest();
+        self.keys.roll(&tails, deepest, |depth, hash| {
+            if depth == tails.labels && self.suffix.depths.has(depth) {
+                let suffixes = self.chain(&self.suffix, hash, tails.tail(depth));
+                suffixes.filter(|rule| rule.reach() == Reach::Below).for_each(&mut found);
+            }
             if self.glob.depths.has(depth) {
                 let globs = self.chain(&self.glob, hash, tails.tail(depth));
                 globs.filter(|rule| rule.head_continues(&tails, depth)).for_each(&mut found);
@@ -155,9 +161,9 @@ impl Matcher {
         self.arena.len() + tables.iter().sum::<usize>()
     }
 
-    /// The rule at an offset that [`Rule::offset`] gave.
-    pub(super) fn rule(&self, offset: u32) -> Rule<'_> {
-        Rule { arena: &self.arena, offset }
+    /// The arena from an offset that [`Rule::key_offset`] gave, or a label further.
+    pub(super) fn text(&self, offset: u32) -> &[u8] {
+        &self.arena[offset as usize..]
     }
 
     /// Keys that hash as this matcher's do.
@@ -169,7 +175,7 @@ impl Matcher {
     pub(super) fn chained(&self) -> impl Iterator<Item = (Rule<'_>, bool)> {
         let firsts = [&self.exact, &self.suffix, &self.glob].into_iter().flat_map(|index| index.table.iter());
         firsts.flat_map(|&offset| {
-            let first = self.rule(offset);
+            let first = Rule { arena: &self.arena, offset };
             let is_alone = first.next().is_none();
             std::iter::successors(Some(first), |rule| rule.next()).map(move |rule| (rule, is_alone))
         })
@@ -285,6 +291,11 @@ impl<'m> Rule<'m> {
     pub(super) fn key(self) -> &'m [u8] {
         let record = self.record();
         &record[HEADER + usize::from(record[HEAD])..]
+    }
+
+    /// Where the literal labels that end it stand in the arena.
+    pub(super) fn key_offset(self) -> u32 {
+        length(&self.arena[..self.offset as usize + HEADER]) + u32::from(self.record()[HEAD])
     }
 
     /// Whether some of its labels hold a `*`.
@@ -415,7 +426,7 @@ impl Depths {
         self.0 & (1 << depth) != 0
     }
 
-    fn and(self, other: Self) -> Self {
+    fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
@@ -647,9 +658,9 @@ mod tests {
     }
 
     fn has_below(matcher: &Matcher, name: NameRef<'_>) -> bool {
-        let mut globs = false;
-        matcher.visit_globs_below(name, |_| globs = true);
-        globs || Ancestors::of(matcher, |_| Some(0)).any(matcher, name, |grant| grant == 0)
+        let mut wildcards = false;
+        matcher.visit_wildcards_below(name, |_| wildcards = true);
+        wildcards || Ancestors::of(matcher, |_| Some(0)).any(matcher, name, |grant| grant == 0)
     }
 
     /// A few labels, so that patterns and names meet often.

@@ -138,13 +138,9 @@ fn introduce_trial(daemon: &Daemon, output: &mut Output) -> Result<(), Failure> 
     if allowed.is_some() || denied.is_some() {
         writeln!(output, "Try, from another terminal:")?;
     }
-    if let Some(name) = allowed {
-        writeln!(output, "  {}   # allowed", dig(*address, &name))?;
-    }
-    if let Some(name) = denied {
-        writeln!(output, "  {}   # denied: NXDOMAIN, EDE 15 (Blocked)", dig(*address, &name))?;
-    }
-    Ok(())
+    let allowed = allowed.map(|name| [dig(*address, &name), "# allowed".to_owned()]);
+    let denied = denied.map(|name| [dig(*address, &name), "# denied: NXDOMAIN, EDE 15 (Blocked)".to_owned()]);
+    output.table(&allowed.into_iter().chain(denied).collect::<Vec<_>>())
 }
 
 fn dig(address: SocketAddr, name: &DomainName) -> String {
@@ -152,7 +148,7 @@ fn dig(address: SocketAddr, name: &DomainName) -> String {
         ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         ip => ip,
     };
-    format!("dig @{ip} -p {} {name}", address.port())
+    format!("  dig @{ip} -p {} {name}", address.port())
 }
 
 fn allowed_name(snapshot: &Snapshot) -> Option<DomainName> {

@@ -71,7 +71,7 @@ async fn answer(api: Arc<Api>, head: Head) -> Reply {
         "/v1/status" => query.only(&[]).map(|()| http::json(StatusCode::OK, &status(&api))),
         "/v1/check" => check(&api, &query).await,
         "/v1/policy" => policy(&api, &query).await,
-        "/v1/log" => log(&api, &query),
+        "/v1/log" => log(&api, &query).await,
         "/v1/events" => events(&api, &query),
         _ => query.only(&[]).map(|()| api.metrics.reply()),
     };
@@ -111,7 +111,6 @@ fn forwarding_groups(policy: &InForce) -> Vec<String> {
     forwarding.map(|group| group.name().to_owned()).collect()
 }
 
-/// Off the serving threads: a hint may compare the name with thousands of rules.
 async fn check(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> {
     query.only(&["name", "client", "group", "type"])?;
     let question = Question {
@@ -120,30 +119,38 @@ async fn check(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> 
         on_behalf: query.on_behalf()?,
     };
     let api = Arc::clone(api);
-    let work = spawn_blocking(move || explain::check(&api.policy.current().snapshot, &question, &api.record_types));
-    Ok(match work.await {
-        Ok(report) => http::json(StatusCode::OK, &report?),
-        Err(_) => http::failure(StatusCode::INTERNAL_SERVER_ERROR, "a defect of the program; see its log"),
+    let report = aside(move || explain::check(&api.policy.current().snapshot, &question, &api.record_types)).await;
+    Ok(match report {
+        Some(report) => http::json(StatusCode::OK, &report?),
+        None => defect(),
     })
 }
 
-/// Off the serving threads: there may be a million rules.
 async fn policy(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> {
     query.only(&[])?;
     let api = Arc::clone(api);
-    let work = spawn_blocking(move || {
+    let report = move || {
         let in_force = api.policy.current();
         http::json(StatusCode::OK, &explain::policy(&in_force.snapshot, Some(in_force.generation)))
-    });
-    let defect = || http::failure(StatusCode::INTERNAL_SERVER_ERROR, "a defect of the program; see its log");
-    Ok(work.await.unwrap_or_else(|_| defect()))
+    };
+    Ok(aside(report).await.unwrap_or_else(defect))
 }
 
-fn log(api: &Api, query: &Parameters) -> Result<Reply, BadRequest> {
+async fn log(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> {
     query.only(&["limit", "client", "name"])?;
     let limit = query.parsed("limit", "a number")?.unwrap_or(CAPACITY);
-    let entries = api.recent.last(limit, &query.filter()?);
-    Ok(http::json(StatusCode::OK, &LogReport { entries }))
+    let (api, filter) = (Arc::clone(api), query.filter()?);
+    let report = move || http::json(StatusCode::OK, &LogReport { entries: api.recent.last(limit, &filter) });
+    Ok(aside(report).await.unwrap_or_else(defect))
+}
+
+/// Work over thousands of entries or a million rules, off the threads that answer queries; `None` if it panicked.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    spawn_blocking(work).await.ok()
+}
+
+fn defect() -> Reply {
+    http::failure(StatusCode::INTERNAL_SERVER_ERROR, "a defect of the program; see its log")
 }
 
 fn events(api: &Api, query: &Parameters) -> Result<Reply, BadRequest> {

@@ -13,11 +13,10 @@ pub(super) async fn follow(mut policy: watch::Receiver<PolicyStatus>) {
     loop {
         let status = policy.borrow_and_update().clone();
         readiness::status(&line(&status));
-        let found = [status.faults, status.warnings].concat();
-        if found != told {
-            found.iter().filter(|diagnostic| !told.contains(diagnostic)).take(MAX_TOLD).for_each(tell);
-            told = found;
-        }
+        let found = status.faults.iter().chain(&status.warnings);
+        let shown: Vec<Diagnostic> = found.take(MAX_TOLD).cloned().collect();
+        shown.iter().filter(|diagnostic| !told.contains(diagnostic)).for_each(tell);
+        told = shown;
         if policy.changed().await.is_err() {
             return;
         }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -32,9 +33,11 @@ pub fn start(format: LogFormat) -> io::Result<LineWriter> {
     Ok(writer)
 }
 
-/// Whether standard error is a stream of journald's (systemd.exec(5), `$JOURNAL_STREAM`).
+/// Whether standard error is the stream that systemd connected with journald: its device and inode are in
+/// `$JOURNAL_STREAM` (systemd.exec(5)), which commands started from a service inherit whatever their own stream is.
 fn under_journald() -> bool {
-    std::env::var_os("JOURNAL_STREAM").is_some()
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    std::fs::metadata("/proc/self/fd/2").is_ok_and(|stderr| stream == format!("{}:{}", stderr.dev(), stderr.ino()))
 }
 
 /// Lines for journald: it knows the time, and takes the level as a number in front (sd-daemon(3)).

@@ -1,11 +1,12 @@
 //! A running `pullgate serve` of one's own: its folder, its upstream, its port, and what it prints.
 
-use std::fs;
-use std::io::{BufRead, BufReader, Lines, Read, Write};
+use std::fs::{self, File, Metadata};
+use std::io::{BufRead, BufReader, Lines, PipeReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ pub(crate) struct Server {
     pub(crate) printed: Vec<String>,
     child: Child,
     stdout: Lines<BufReader<ChildStdout>>,
-    stderr: Lines<BufReader<ChildStderr>>,
+    stderr: Lines<BufReader<PipeReader>>,
 }
 
 /// An upstream server in this process: answers each question once its gate lets it.
@@ -89,16 +90,20 @@ impl Place {
     }
 
     pub(crate) fn serve(self) -> Server {
-        self.serve_with(|_| {})
+        self.serve_with(|_, _| {})
     }
 
-    /// Serves, with the command changed before.
-    pub(crate) fn serve_with(self, change: impl FnOnce(&mut Command)) -> Server {
+    /// Serves, with the command changed before by a function that is told its standard error.
+    pub(crate) fn serve_with(self, change: impl FnOnce(&mut Command, &Metadata)) -> Server {
+        let (stderr, log) = std::io::pipe().unwrap();
+        let log = File::from(OwnedFd::from(log));
         let mut command = self.command(&["serve"]);
-        change(&mut command);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        change(&mut command, &log.metadata().unwrap());
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        // It holds the pipe's other end: with it open the log would never end.
+        drop(command);
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
-        let stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+        let stderr = BufReader::new(stderr).lines();
         let mut printed = Vec::new();
         let dns = loop {
             let line = stdout.next().expect("the server ended before it listened").unwrap();

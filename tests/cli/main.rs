@@ -7,7 +7,7 @@ mod harness;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::Stdio;
 
@@ -35,8 +35,10 @@ fn serve_resolves_what_is_allowed_and_nothing_else_and_says_how_to_try_it() {
     assert_eq!(server.ask("localhost"), (NOERROR, 1));
     let port = server.dns.port();
     assert!(server.printed[0].starts_with("pullgate "));
-    server.wait_printed(&format!("dig @127.0.0.1 -p {port} a.example   # allowed"));
-    server.wait_printed(&format!("dig @127.0.0.1 -p {port} ghcr.io   # denied"));
+    let allowed = server.wait_printed(&format!("dig @127.0.0.1 -p {port} a.example "));
+    assert!(allowed.ends_with("# allowed"), "{allowed}");
+    let denied = server.wait_printed(&format!("dig @127.0.0.1 -p {port} ghcr.io "));
+    assert!(denied.ends_with("# denied: NXDOMAIN, EDE 15 (Blocked)"), "{denied}");
 }
 
 #[test]
@@ -189,10 +191,18 @@ fn the_json_log_is_one_object_a_line_also_for_names_with_odd_bytes() {
 
 #[test]
 fn under_journald_a_line_begins_with_its_priority_and_not_with_the_time() {
-    let mut server = place(ALLOW_A).serve_with(|command| {
-        command.env("JOURNAL_STREAM", "1:2");
+    let mut server = place(ALLOW_A).serve_with(|command, stderr| {
+        command.env("JOURNAL_STREAM", format!("{}:{}", stderr.dev(), stderr.ino()));
     });
     assert!(server.wait_logged("serving").starts_with("<6>serving"));
+}
+
+#[test]
+fn a_log_that_is_not_journald_s_has_its_time_also_when_a_service_starts_it() {
+    let mut server = place(ALLOW_A).serve_with(|command, _| {
+        command.env("JOURNAL_STREAM", "1:2");
+    });
+    assert!(server.wait_logged("serving").contains("Z  INFO serving"));
 }
 
 #[test]
@@ -201,7 +211,7 @@ fn systemd_is_told_once_the_server_answers_and_the_watchdog_is_fed() {
     let notify = UnixDatagram::bind(place.path("notify")).unwrap();
     notify.set_read_timeout(Some(PATIENCE)).unwrap();
     let path = place.path("notify");
-    let server = place.serve_with(|command| {
+    let server = place.serve_with(|command, _| {
         command.env("NOTIFY_SOCKET", path).env("WATCHDOG_USEC", "300000");
     });
     let mut told = Vec::new();

@@ -371,5 +371,16 @@ async fn follow_system(resolver: Weak<Resolver>, paths: SystemPaths, mut known: 
     }
 }
 
+/// What the targets in fuzz/ reach beside [`Answer::parse`].
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    use super::system;
+
+    /// Takes text for a resolv.conf and for the file of a link; how many servers there are for the names of no domain.
+    pub fn read_system(text: &str) -> usize {
+        system::combine(system::name_servers(text), &[system::parse_link(text)]).default.len()
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -41,7 +41,7 @@ pub(super) struct SystemPaths {
 
 /// What one link has.
 #[derive(Debug, Default)]
-struct Link {
+pub(super) struct Link {
     servers: Vec<SocketAddr>,
     /// Names to resolve on this link.
     domains: Vec<DomainName>,
@@ -86,7 +86,7 @@ impl SystemPaths {
 
 /// Sorts servers into default and by domain as systemd-resolved does: a link with the domain `.` takes every name, one
 /// that has only routing domains takes no others.
-fn combine(uplink: Vec<SocketAddr>, links: &[Link]) -> SystemServers {
+pub(super) fn combine(uplink: Vec<SocketAddr>, links: &[Link]) -> SystemServers {
     let mut domains: BTreeMap<DomainName, Vec<SocketAddr>> = BTreeMap::new();
     for link in links {
         for domain in &link.domains {
@@ -127,7 +127,7 @@ fn read_file(path: &Path) -> String {
 }
 
 /// The `nameserver` lines of a resolv.conf (resolv.conf(5)), each address once. Search list and options are for stubs.
-fn name_servers(text: &str) -> Vec<SocketAddr> {
+pub(super) fn name_servers(text: &str) -> Vec<SocketAddr> {
     let mut servers = Vec::new();
     for line in text.lines() {
         let mut words = line.split_ascii_whitespace();
@@ -141,7 +141,7 @@ fn name_servers(text: &str) -> Vec<SocketAddr> {
 
 /// A link's file: lines of `KEY=words`. systemd-resolved writes SERVERS, DOMAINS (`~` before those only for routing)
 /// and `DEFAULT_ROUTE`; systemd-networkd DNS, DOMAINS and `ROUTE_DOMAINS`.
-fn parse_link(text: &str) -> Link {
+pub(super) fn parse_link(text: &str) -> Link {
     let mut link = Link::default();
     let mut searched = false;
     for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {

@@ -63,7 +63,7 @@ impl Plain {
             let length = socket.recv(&mut buffer).await.map_err(Trouble::dead)?;
             match query.recognise(&buffer[..length]) {
                 Reply::Ours(message) if message.truncated() => return Ok(Datagram::AskByStream),
-                Reply::Ours(message) => match Answer::read(&message, &inquiry.question, inquiry.max_ttl) {
+                Reply::Ours(_) => match read_answer(&mut buffer[..length], inquiry) {
                     Ok(answer) => return Ok(Datagram::Answer(Box::new(answer))),
                     Err(Fault::Malformed) => {}
                     Err(fault) => return Err(Trouble::Failing(fault)),
@@ -80,7 +80,7 @@ impl Plain {
         inquiry.spend_packet()?;
         self.streams.fetch_add(1, Ordering::Relaxed);
         let query = Query::new(&inquiry.question, self.letters());
-        let response = exchange_framed(self.address, &query.0).await?;
+        let mut response = exchange_framed(self.address, &query.0).await?;
         let message = match query.recognise(&response) {
             Reply::Ours(message) => message,
             Reply::OtherLetters(message) => {
@@ -92,7 +92,7 @@ impl Plain {
         if message.truncated() {
             return Err(Trouble::Failing(Fault::Malformed));
         }
-        Answer::read(&message, &inquiry.question, inquiry.max_ttl).map_err(Trouble::Failing)
+        read_answer(&mut response, inquiry).map_err(Trouble::Failing)
     }
 
     /// For a server that changes the letters and has no TCP: what is left is the random port and id.
@@ -141,6 +141,15 @@ impl Transport for Plain {
     fn streams(&self) -> u64 {
         self.streams.load(Ordering::Relaxed)
     }
+}
+
+/// Reads a response whose question is the inquiry's, in whatever letters. Names in records may point at the question, and
+/// are to have the letters of the name, not those that were mixed for the server.
+fn read_answer(response: &mut [u8], inquiry: &Inquiry) -> Result<Answer, Fault> {
+    let name = inquiry.question.name.as_wire();
+    let echoed = response.get_mut(HEADER..HEADER + name.len()).ok_or(Fault::Malformed)?;
+    echoed.copy_from_slice(name);
+    Answer::read(&Message::parse(response)?, &inquiry.question, inquiry.max_ttl)
 }
 
 /// Sends one message over a connection of its own and reads one (RFC 7766 §8). Waits as long as its caller lets it.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::super::testing::{Asked, FakeServer, MAX_TTL, Packet, dead_port, question};
+use super::super::testing::{Asked, FakeServer, MAX_TTL, Packet, dead_port, question, shown};
 use super::super::wire::{kind, rcode};
 use super::*;
 
@@ -155,6 +155,24 @@ async fn failures_end_the_exchange_at_once() {
 async fn that_there_is_no_such_name_is_an_answer() {
     let (outcome, _) = ask(|asked| vec![Packet::to(&asked.query).rcode(3).build()]).await;
     assert_eq!(u16::from(outcome.unwrap().rcode()), rcode::NXDOMAIN);
+}
+
+#[tokio::test]
+async fn the_mixed_letters_of_the_question_do_not_come_back_in_records_that_point_at_it() {
+    let points_at_question = [0, 10, 0xc0, 0x0c];
+    for truncated in [false, true] {
+        let server = FakeServer::start(move |asked| {
+            let packet = Packet::to(&asked.query);
+            let cut = truncated && !asked.over_tcp;
+            let whole = |packet: Packet| packet.answer("registry.example.com", kind::MX, 60, &points_at_question);
+            vec![if cut { packet.truncated() } else { whole(packet) }.build()]
+        });
+        let server = server.await;
+        let inquiry = Inquiry::new(question("registry.example.com", kind::MX), MAX_TTL);
+        let answer = Plain::new(server.address).ask(&inquiry).await.unwrap();
+        let shown = shown(&answer, &inquiry.question).answers[0].to_string();
+        assert!(shown.ends_with("10 registry.example.com."), "{shown}");
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::options::{Loaded, Options};
 use super::output::Output;
 use super::{ExitCode, Outcome};
-use crate::config::{PolicySource, Settings, UpstreamServer};
+use crate::config::{LogFormat, PolicySource, Settings, UpstreamServer};
 use crate::control::socket::SocketError;
 use crate::daemon::{self, Daemon, Process, StartError};
 use crate::dns::Transport;
@@ -64,8 +64,11 @@ pub(super) fn run(options: &Options, output: &mut Output) -> Outcome {
 async fn serve(loaded: &Loaded, process: Process, output: &mut Output) -> Result<(), Failure> {
     let stop = daemon::termination().map_err(|error| Failure::Io(format!("cannot listen to signals: {error}")))?;
     let daemon = Daemon::start(&loaded.settings, process).await?;
-    // A reader that is gone is no reason not to serve.
-    let _ = introduce(&daemon, loaded, output).and_then(|()| output.finish());
+    // Who reads the log as JSON has the same in its first lines, and no use for prose between them.
+    if loaded.settings.log.format == LogFormat::Text {
+        // A reader that is gone is no reason not to serve.
+        let _ = introduce(&daemon, loaded, output).and_then(|()| output.finish());
+    }
     daemon.run(stop).await.map_err(|error| Failure::Io(format!("serving ended: {error}")))
 }
 

@@ -13,14 +13,18 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::config::LogFormat;
 use crate::observe::writer::LineWriter;
 
-/// Starts the log of this process. `RUST_LOG` chooses what is logged; without it, all from `info` up.
+/// What is logged without `RUST_LOG`. Libraries keep to errors: hickory-server has a line for each request over TLS
+/// and HTTPS, and clients could fill the disk with those.
+const DEFAULT_FILTER: &str = "error,pullgate=info";
+
+/// Starts the log of this process. `RUST_LOG` chooses what is logged; without it, all of ours from `info` up.
 ///
 /// # Errors
 /// The writing thread cannot be started, or the process has a log already.
 pub fn start(format: LogFormat) -> io::Result<LineWriter> {
     let writer = LineWriter::start(io::stderr())?;
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER)))
         .with_writer(writer.clone())
         .with_ansi(false)
         .with_target(false);

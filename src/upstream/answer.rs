@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::addresses::is_private;
 use super::chain::{Fault, Kept, Record, reduce};
 use super::exchange::{Letters, Query};
-use super::wire::{HEADER, Malformed, Message, Writer, kind, read_u16, read_u32};
+use super::wire::{HEADER, Malformed, Message, Writer, change_ttls, kind, read_u16, read_u32};
 use super::{Dnssec, Lookup, Question, svcb};
 use crate::name::{DomainName, NameBuf};
 
@@ -22,12 +22,11 @@ pub struct Answer {
     /// A whole message: header, question, records. Only the records leave this module.
     message: Box<[u8]>,
     /// Where the records begin.
-    body: usize,
-    /// Where the TTLs stand, from the start of the records.
-    ttls: Box<[u16]>,
+    body: u16,
     counts: [u16; 2],
     rcode: u8,
-    lifetime: Duration,
+    /// In seconds.
+    lifetime: u32,
     targets: Box<[DomainName]>,
     addresses: Box<[IpAddr]>,
 }
@@ -64,10 +63,9 @@ impl Answer {
         for (at, count) in [(4, 1), (6, counts[0]), (8, counts[1])] {
             writer.patch(at, count);
         }
-        let body = writer.len();
-        let mut ttls = Vec::with_capacity(kept.answers.len() + kept.authority.len());
+        let body = u16::try_from(writer.len()).map_err(|_| Malformed)?;
         for record in kept.answers.iter().chain(&kept.authority) {
-            ttls.push(u16::try_from(write_record(&mut writer, record)? - body).map_err(|_| Malformed)?);
+            write_record(&mut writer, record)?;
             if writer.len() > MAX_MESSAGE {
                 return Err(Malformed);
             }
@@ -76,7 +74,6 @@ impl Answer {
         Ok(Self {
             message: writer.finish(),
             body,
-            ttls: ttls.into(),
             counts,
             rcode: kept.rcode,
             lifetime: lifetime(&kept),
@@ -99,14 +96,9 @@ impl Answer {
     /// (RFC 8767). They fit a message in which the question's name stands at offset 12, as every question's does.
     pub fn write(&self, age: Duration, stale: bool, out: &mut Vec<u8>) {
         let start = out.len();
-        out.extend_from_slice(&self.message[self.body..]);
+        out.extend_from_slice(&self.message[usize::from(self.body)..]);
         let age = u32::try_from(age.as_secs()).unwrap_or(u32::MAX);
-        for at in &self.ttls {
-            let place = &mut out[start + usize::from(*at)..][..4];
-            let held = u32::from_be_bytes([place[0], place[1], place[2], place[3]]);
-            let ttl = if stale { STALE_TTL } else { held.saturating_sub(age) };
-            place.copy_from_slice(&ttl.to_be_bytes());
-        }
+        change_ttls(&mut out[start..], |held| if stale { STALE_TTL } else { held.saturating_sub(age) });
     }
 
     /// The names that the answer leads to: of CNAMEs in the order of the chain, of DNAME, SVCB and HTTPS records.
@@ -133,7 +125,7 @@ impl Answer {
 
     fn strip(&self) -> Result<Self, Malformed> {
         let name = NameBuf::read(&self.message[HEADER..]).map_err(|_| Malformed)?.as_name().to_owned();
-        let record_type = read_u16(&self.message, self.body - 4)?;
+        let record_type = read_u16(&self.message, usize::from(self.body) - 4)?;
         let question = Question { name, record_type, dnssec: Dnssec { ok: true, checking_disabled: false } };
         let message = Message::parse(&self.message)?;
         let mut kept = reduce(&message, &question).map_err(|_| Malformed)?;
@@ -148,12 +140,11 @@ impl Answer {
 
     /// The same verdict with no records: what is left when even the chain cannot be read again.
     fn emptied(&self) -> Self {
-        let message = self.message[..self.body].into();
-        let (ttls, targets, addresses) = ([].into(), [].into(), [].into());
+        let message = self.message[..usize::from(self.body)].into();
+        let (targets, addresses) = ([].into(), [].into());
         Self {
             message,
             body: self.body,
-            ttls,
             counts: [0; 2],
             rcode: self.rcode,
             lifetime: self.lifetime,
@@ -164,29 +155,27 @@ impl Answer {
 
     /// How long the answer is good for: the least of its TTLs; nothing for a negative one without SOA (RFC 2308 §5).
     pub(super) fn lifetime(&self) -> Duration {
-        self.lifetime
+        Duration::from_secs(self.lifetime.into())
     }
 
     /// About how many bytes of memory it takes.
     pub(super) fn weight(&self) -> usize {
         let targets: usize = self.targets.iter().map(|target| target.as_wire().len() + size_of::<DomainName>()).sum();
-        size_of::<Self>() + self.message.len() + targets + size_of_val(&*self.ttls) + size_of_val(&*self.addresses)
+        size_of::<Self>() + self.message.len() + targets + size_of_val(&*self.addresses)
     }
 }
 
-/// Writes one record and returns where its TTL stands.
-fn write_record(writer: &mut Writer, record: &Record) -> Result<usize, Malformed> {
+fn write_record(writer: &mut Writer, record: &Record) -> Result<(), Malformed> {
     writer.name(record.owner.as_name());
     writer.raw(&record.kind.to_be_bytes());
     writer.raw(&kind::CLASS_IN.to_be_bytes());
-    let ttl = writer.len();
     writer.raw(&record.ttl.to_be_bytes());
     let length = writer.len();
     writer.raw(&[0, 0]);
     write_data(writer, record)?;
     let written = u16::try_from(writer.len() - length - 2).map_err(|_| Malformed)?;
     writer.patch(length, written);
-    Ok(ttl)
+    Ok(())
 }
 
 /// Names are compressed in the data of CNAME and SOA only: the two types seen here that every reader expects it of.
@@ -206,12 +195,11 @@ fn write_data(writer: &mut Writer, record: &Record) -> Result<(), Malformed> {
     Ok(())
 }
 
-fn lifetime(kept: &Kept) -> Duration {
+fn lifetime(kept: &Kept) -> u32 {
     if !kept.positive && kept.authority.is_empty() {
-        return Duration::ZERO;
+        return 0;
     }
-    let least = kept.answers.iter().chain(&kept.authority).map(|record| record.ttl).min();
-    Duration::from_secs(u64::from(least.unwrap_or_default()))
+    kept.answers.iter().chain(&kept.authority).map(|record| record.ttl).min().unwrap_or_default()
 }
 
 fn addresses_of(record: &Record) -> Result<Vec<IpAddr>, Malformed> {

@@ -85,7 +85,8 @@ struct Slot {
     route: u64,
     uses: u8,
     answer: Option<Stored>,
-    failure: Option<Failed>,
+    /// Seldom there, so kept out of the way.
+    failure: Option<Box<Failed>>,
 }
 
 #[derive(Debug)]
@@ -119,7 +120,7 @@ impl Cache {
         };
         let used_before = slot.uses > 0;
         slot.uses = (slot.uses + 1).min(MAX_USES);
-        let failure = slot.failure.filter(|failed| failed.until > now);
+        let failure = slot.failure.as_deref().copied().filter(|failed| failed.until > now);
         let fresh = slot.answer.as_ref().and_then(|stored| stored.fresh(now));
         match (fresh, failure) {
             (Some(mut held), None) => {
@@ -152,8 +153,8 @@ impl Cache {
     /// Remembers a failure, longer with each one in a row. An answer held before stays for as long as stale ones may.
     pub(super) fn fail(&self, key: Key<'_>, failure: Failure, now: Instant) {
         self.update(key, |slot| {
-            let lasts = slot.failure.map_or(*FAILURE.start(), |failed| (failed.lasts * 2).min(*FAILURE.end()));
-            slot.failure = Some(Failed { failure, until: now + lasts, lasts });
+            let lasts = slot.failure.as_ref().map_or(*FAILURE.start(), |failed| (failed.lasts * 2).min(*FAILURE.end()));
+            slot.failure = Some(Box::new(Failed { failure, until: now + lasts, lasts }));
         });
     }
 
@@ -189,7 +190,7 @@ impl Shard {
     fn new(capacity: usize) -> Self {
         Self {
             table: HashTable::new(),
-            slots: Vec::new(),
+            slots: Vec::with_capacity(capacity + 1),
             free: Vec::new(),
             small: VecDeque::new(),
             main: VecDeque::new(),

@@ -111,6 +111,9 @@ impl Pipeline {
         };
         let policy = self.policy.current();
         let case = Case::judge(query, peer, &policy.snapshot);
+        if let Verdict::Audit(_) = case.judgement.verdict {
+            self.counters.would_deny.increment();
+        }
         if let Some((reply, counter)) = self.answer_without_asking(&case) {
             counter.increment();
             self.conclude(&case, case.verdict(), &reply, out);
@@ -298,7 +301,6 @@ impl Pipeline {
 
     /// Counts what audit lets through that would otherwise be filtered.
     fn count_audited(&self, case: &Case<'_>, held: &Held) {
-        self.counters.would_deny.increment();
         if held.answer.has_private() || !self.record_types.contains(&case.query.question.record_type) {
             self.counters.would_filter.increment();
         }

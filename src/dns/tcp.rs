@@ -359,7 +359,7 @@ const MIN_CONNECTIONS: usize = 8;
 const DESCRIPTORS_ASSUMED: u64 = 1024;
 
 const SHORTEST_BACKOFF: Duration = Duration::from_millis(10);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
+const LONGEST_BACKOFF: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests;

@@ -96,13 +96,16 @@ pub(super) async fn serve(socket: Socket, pipeline: Arc<Pipeline>, stopped: watc
             tracing::error!(%error, "a UDP socket cannot be waited for");
             return;
         }
-        worker.answer_batch().await;
+        let received = worker.socket.io.try_io(Interest::READABLE, || worker.socket.receive(&mut worker.batch));
+        worker.answer_received(received).await;
         while worker.misses.try_join_next().is_some() {}
     }
     for _ in 0..BATCHES_AFTER_STOP {
-        if worker.answer_batch().await == 0 {
+        let received = worker.socket.receive(&mut worker.batch);
+        if received.is_err() {
             break;
         }
+        worker.answer_received(received).await;
     }
     worker.misses.join_all().await;
 }
@@ -116,18 +119,15 @@ struct Worker {
 }
 
 impl Worker {
-    /// Takes the datagrams that wait and answers them; returns how many there were.
-    async fn answer_batch(&mut self) -> usize {
-        let count = match self.socket.receive(&mut self.batch) {
-            Ok(count) => count,
-            Err(error) => {
-                pause_unless_transient(&error).await;
-                return 0;
+    /// Answers the datagrams of one receiving call.
+    async fn answer_received(&mut self, received: io::Result<usize>) {
+        match received {
+            Ok(count) => {
+                let answers = self.answer(count);
+                self.socket.send_all(&self.batch.answers[..answers], &self.pipeline).await;
             }
-        };
-        let answers = self.answer(count);
-        self.socket.send_all(&self.batch.answers[..answers], &self.pipeline).await;
-        count
+            Err(error) => pause_unless_transient(&error).await,
+        }
     }
 
     /// Hands `count` datagrams to the pipeline; returns how many answers are ready.
@@ -175,17 +175,15 @@ impl Socket {
         Ok(Self { io: tokio::net::UdpSocket::from_std(socket)?, listener, kind: Kind::of(listener) })
     }
 
-    /// Receives as many datagrams as wait, up to a batch.
+    /// Receives as many datagrams as wait, up to a batch; the system is asked even if it has not said that any do.
     fn receive(&self, batch: &mut Batch) -> io::Result<usize> {
-        self.io.try_io(Interest::READABLE, || {
-            HEADERS.with_borrow_mut(|headers| {
-                let result = receive_into(self.io.as_raw_fd(), headers.receiving(self.kind), &mut batch.received);
-                if self.kind.is_wildcard() && matches!(&result, Ok(received) if !received.all_told) {
-                    // The kernel shortens the room for packet info when it tells none; the next ones would lose theirs.
-                    headers.forget_receiving(self.kind);
-                }
-                result.map(|received| received.count)
-            })
+        HEADERS.with_borrow_mut(|headers| {
+            let received = receive_into(self.io.as_raw_fd(), headers.receiving(self.kind), &mut batch.received)?;
+            if self.kind.is_wildcard() && !received.all_told {
+                // The kernel shortens the room for packet info when it tells none; the next ones would lose theirs.
+                headers.forget_receiving(self.kind);
+            }
+            Ok(received.count)
         })
     }
 

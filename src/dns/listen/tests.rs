@@ -167,6 +167,20 @@ async fn what_is_in_flight_is_answered_before_the_end() {
     assert!(TcpStream::connect(server).await.is_err());
 }
 
+#[tokio::test]
+async fn what_had_arrived_before_the_end_is_answered() {
+    let lab = Lab::with(POLICY, |settings| settings.server.listen = vec!["127.0.0.1:0".parse().unwrap()]).await;
+    let listeners = Listeners::bind(&lab.settings.server).unwrap();
+    let client = client_of(listeners.addresses()[0].0).await;
+    for _ in 0..50 {
+        client.send(&query("evil.test", RecordType::A)).await.unwrap();
+    }
+    listeners.run(Arc::clone(&lab.pipeline), std::future::ready(())).await.unwrap();
+    for _ in 0..50 {
+        assert_eq!(receive(&client).await.metadata.response_code, ResponseCode::NXDomain);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stop_is_bounded() {
     let lab = Lab::with(POLICY, |settings| settings.server.listen = vec!["127.0.0.1:0".parse().unwrap()]).await;

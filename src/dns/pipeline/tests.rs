@@ -537,6 +537,9 @@ proptest! {
                     prop_assert_eq!(answer.metadata.id.to_be_bytes(), [packet[0], packet[1]]);
                 }
             }
+            for (name, _) in lab.upstream.asked() {
+                prop_assert!(name == "ok.example" || name == "good.example" || name.ends_with(".good.example"), "{}", name);
+            }
             Ok(())
         })?;
     }

@@ -19,6 +19,9 @@ name = "good"
 hosts = ["ok.example", ".good.example"]
 "#;
 
+/// How long a missing answer holds up a test before it fails.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// A server that runs until it is stopped.
 struct Served {
     lab: Lab,
@@ -64,7 +67,7 @@ async fn client_of(server: SocketAddr) -> Client {
 
 async fn receive(client: &Client) -> Message {
     let mut buffer = [0; 2048];
-    let length = client.recv(&mut buffer).await.unwrap();
+    let length = tokio::time::timeout(PATIENCE, client.recv(&mut buffer)).await.expect("an answer").unwrap();
     parse(&buffer[..length])
 }
 

@@ -25,8 +25,8 @@ pub(crate) struct Place {
 pub(crate) struct Server {
     pub(crate) place: Place,
     pub(crate) dns: SocketAddr,
-    /// What it printed up to the line with its UDP address.
-    pub(crate) printed: Vec<String>,
+    /// The line of its log that says where it listens.
+    pub(crate) begun: String,
     child: Child,
     stdout: Lines<BufReader<ChildStdout>>,
     stderr: Lines<BufReader<PipeReader>>,
@@ -102,17 +102,11 @@ impl Place {
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         // It holds the pipe's other end: with it open the log would never end.
         drop(command);
-        let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
-        let stderr = BufReader::new(stderr).lines();
-        let mut printed = Vec::new();
-        let dns = loop {
-            let line = stdout.next().expect("the server ended before it listened").unwrap();
-            printed.push(line.clone());
-            if let Some(address) = line.trim().strip_prefix("udp") {
-                break address.trim().parse().unwrap();
-            }
-        };
-        Server { place: self, dns, printed, child, stdout, stderr }
+        let stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut stderr = BufReader::new(stderr).lines();
+        let begun = wait(&mut stderr, "serving");
+        let dns = first_address(&begun);
+        Server { place: self, dns, begun, child, stdout, stderr }
     }
 }
 
@@ -166,12 +160,17 @@ impl Server {
 
     /// Asks the control socket, byte for byte.
     pub(crate) fn request(&self, line: &str) -> String {
+        let mut answer = String::new();
+        self.connect(line).read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// Sends a request to the control socket; the answer is still to be read.
+    pub(crate) fn connect(&self, line: &str) -> UnixStream {
         let mut stream = UnixStream::connect(self.place.socket()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         write!(stream, "{line} HTTP/1.1\r\nHost: pullgate\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        stream
     }
 }
 
@@ -185,6 +184,13 @@ impl Drop for Server {
 fn wait(lines: &mut Lines<impl BufRead>, text: &str) -> String {
     let mut found = lines.map(Result::unwrap).filter(|line| line.contains(text));
     found.next().unwrap_or_else(|| panic!("no line with {text:?} came"))
+}
+
+/// The first address on 127.0.0.1 in a line of the log.
+fn first_address(line: &str) -> SocketAddr {
+    let (_, port) = line.split_once("127.0.0.1:").expect("it listens on 127.0.0.1");
+    let port: String = port.chars().take_while(char::is_ascii_digit).collect();
+    (Ipv4Addr::LOCALHOST, port.parse().unwrap()).into()
 }
 
 /// Sends a question for the address of `name` from a socket of its own.

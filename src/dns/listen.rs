@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::encrypted::{self, Certificate, CertificateError};
 use super::pipeline::Pipeline;
@@ -141,13 +141,13 @@ impl Listeners {
         let mut tasks = self.start(&pipeline, &stopped)?;
         tokio::select! {
             () = shutdown => {}
-            Some(ended) = tasks.join_next() => return Err(io::Error::other(ended.err().map_or("a listener ended".into(), |error| error.to_string()))),
+            Some(ended) = tasks.join_next() => return Err(untimely(ended)),
         }
         // Receivers see that the sender is gone.
         drop(stop);
         let drained = async { while tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(DRAIN_TIME, drained).await.is_err() {
-            tracing::warn!("gave up on answers in flight after {DRAIN_TIME:?}");
+            tracing::warn!(after = ?DRAIN_TIME, "gave up on answers in flight");
         }
         Ok(())
     }
@@ -173,6 +173,11 @@ impl Listeners {
         }
         Ok(tasks)
     }
+}
+
+/// Why a listener ended that should not have.
+fn untimely(ended: Result<(), JoinError>) -> io::Error {
+    ended.map_or_else(io::Error::other, |()| io::Error::other("a listener ended by itself"))
 }
 
 /// Resolves when the sender of `stopped` is gone.
@@ -238,9 +243,9 @@ fn new_socket(server: &Server, address: SocketAddr, kind: Type) -> io::Result<So
     Ok(socket)
 }
 
-/// A wildcard IPv6 listener takes IPv4 as well, unless an IPv4 listener with the same port is there to do it.
+/// A wildcard IPv6 listener takes IPv4 as well, unless an IPv4 listener with the same port, or any, is there to do it.
 fn takes_ipv4(server: &Server, address: SocketAddr) -> bool {
-    let rival = |other: &SocketAddr| other.is_ipv4() && other.port() == address.port();
+    let rival = |other: &SocketAddr| other.is_ipv4() && [0, address.port()].contains(&other.port());
     address.ip().is_unspecified() && !server.listen.iter().any(rival)
 }
 

@@ -99,6 +99,10 @@ impl Pipeline {
 
     /// Answers a packet into `out`, whose contents are replaced, unless it must be resolved first. Never waits.
     pub fn answer(&self, packet: &[u8], peer: &Peer, out: &mut Vec<u8>) -> Step {
+        contain(|| self.answer_packet(packet, peer, out))
+    }
+
+    fn answer_packet(&self, packet: &[u8], peer: &Peer, out: &mut Vec<u8>) -> Step {
         self.counters.of_transport(peer.transport).increment();
         let Some(header) = Header::read(packet) else {
             self.counters.dropped_packets.increment();
@@ -327,6 +331,12 @@ impl Pipeline {
         }
         self.events.tell(basis.decision, || case.event(&basis, reply.rcode()));
     }
+}
+
+/// A defect costs the packet that met it, not the worker and all who ask it. The panic itself is counted and logged by
+/// the process's panic hook; `out` is not sent, and a snapshot is never changed in place, so nothing half-done is seen.
+fn contain(work: impl FnOnce() -> Step) -> Step {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(Step::Drop)
 }
 
 impl Miss {

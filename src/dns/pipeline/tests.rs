@@ -26,6 +26,12 @@ fn addresses(answer: &Message) -> Vec<String> {
     answer.answers.iter().filter_map(address).collect()
 }
 
+#[test]
+fn a_defect_costs_its_packet_and_no_more() {
+    assert!(matches!(contain(|| panic!("a defect, on purpose")), Step::Drop));
+    assert!(matches!(contain(|| Step::Reply), Step::Reply));
+}
+
 /// Code, TTL and minimum of a denial.
 fn soa(answer: &Message) -> (Name, u32, u32) {
     let [record] = &answer.authorities[..] else { panic!("one authority record: {answer:?}") };

@@ -177,8 +177,8 @@ impl Writer {
         let after_question = out.len();
         let [answers, authorities] = self.push_body(reply.body, out);
         let options = query.edns.map(|edns| self.options(&edns, client));
-        let room = size_limit(query, transport).saturating_sub(options.map_or(0, Options::len));
-        if out.len() > room {
+        let limit = size_limit(query, transport);
+        if out.len() + options.map_or(0, Options::len) > limit {
             out.truncate(after_question);
             out[2] |= FLAG_TRUNCATED.to_be_bytes()[0];
             push_options(options, reply.rcode, None, 0, out);
@@ -186,7 +186,10 @@ impl Writer {
         }
         out[ANSWER_COUNT..][..2].copy_from_slice(&answers.to_be_bytes());
         out[AUTHORITY_COUNT..][..2].copy_from_slice(&authorities.to_be_bytes());
-        let text_room = (query.len + MAX_GROWTH).min(room + options.map_or(0, Options::len));
+        let text_room = match reply.body {
+            Body::Upstream(_) => limit,
+            Body::Empty | Body::Negative | Body::Hinfo | Body::Addresses(_) => limit.min(query.len + MAX_GROWTH),
+        };
         push_options(options, reply.rcode, reply.note, text_room, out);
         Fit::Whole
     }

@@ -195,6 +195,7 @@ fn zone(name: &str, record_type: RecordType) -> Vec<Record> {
             record("target.cdn.example", a([203, 0, 113, 3])),
         ],
         ("large", RecordType::A) => (1..=100).map(|last| own(a([203, 0, 113, last]))).collect(),
+        ("many", RecordType::A) => (1..=20).map(|last| own(a([203, 0, 113, last]))).collect(),
         (_, RecordType::A) => vec![own(a([203, 0, 113, 1]))],
         (_, RecordType::TXT) => vec![own(RData::TXT(TXT::new(vec!["text".to_owned()])))],
         _ => vec![],

@@ -329,6 +329,7 @@ async fn a_silent_upstream_is_a_failure_in_time() {
 async fn a_stale_answer_is_better_than_none_and_says_what_it_is() {
     let lab = Lab::new(POLICY).await;
     lab.ask_for("ok.example", RecordType::A).await;
+    lab.ask_for("many.good.example", RecordType::A).await;
     lab.ask_for("nothing.good.example", RecordType::A).await;
     lab.upstream.break_down();
     tokio::time::pause();
@@ -336,6 +337,8 @@ async fn a_stale_answer_is_better_than_none_and_says_what_it_is() {
     tokio::time::resume();
     let answer = lab.ask_for("ok.example", RecordType::A).await;
     assert_eq!((addresses(&answer), extended_error(&answer).unwrap().0), (vec!["203.0.113.1".to_owned()], 3));
+    let answer = lab.ask_for("many.good.example", RecordType::A).await;
+    assert_eq!((answer.answers.len(), extended_error(&answer).unwrap().0), (20, 3));
     let answer = lab.ask_for("nothing.good.example", RecordType::A).await;
     assert_eq!((rcode(&answer), extended_error(&answer).unwrap().0), (ResponseCode::NXDomain, 19));
 }

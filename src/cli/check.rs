@@ -14,7 +14,8 @@ use crate::record_type;
 
 /// Say whether names would resolve, and which rule decides
 ///
-/// Reads the policy files as they are now; it needs no running server. For a denied name it says what would allow it.
+/// Reads the policy files as they are now; it needs no running server. For a denied name it says
+/// what would allow it.
 ///
 /// Examples:
 ///   pullgate check ghcr.io quay.io

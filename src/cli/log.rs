@@ -12,8 +12,8 @@ use crate::control::{Client, ClientError};
 
 /// Show what was denied, for whom and why
 ///
-/// The server keeps the last 10,000 questions that `[log] queries` asks for: denied ones, if it does not say. A burst
-/// beyond what the server takes in is counted in its metrics, not kept.
+/// The server keeps the last 10,000 questions that `[log] queries` asks for: denied ones, if it
+/// does not say. A burst beyond what it takes in is counted in its metrics, not kept.
 ///
 /// Examples:
 ///   pullgate log                          the last 20
@@ -21,7 +21,9 @@ use crate::control::{Client, ClientError};
 ///   pullgate log --client 10.20.0.5       of one client only
 ///   pullgate log --name ghcr.io --json    of a name and those below it, one JSON object a line
 ///
-/// Exit codes: 0, also when there is nothing; 69 the server is not running, or went away while followed.
+/// Exit codes:
+///   0   also when there is nothing
+///   69  the server is not running, or went away while followed
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {

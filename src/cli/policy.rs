@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::failure::{self, Failure};
 use super::options::{self, Options};
-use super::output::Output;
+use super::output::{Output, counted};
 use super::{ExitCode, Outcome, compiled};
 use crate::config::PolicySource;
 use crate::control::explain;
@@ -88,8 +88,11 @@ fn lint(options: &Options, path: Option<&Path>, json: bool, output: &mut Output)
     } else {
         found.iter().try_for_each(|diagnostic| writeln!(output, "{diagnostic}"))?;
         match faults {
-            0 => writeln!(output, "{rules} rules, {} warnings: a server takes this policy", found.len())?,
-            _ => writeln!(output, "{faults} faults: a server refuses this policy whole")?,
+            0 => {
+                let (rules, warnings) = (counted(rules, "rule"), counted(found.len(), "warning"));
+                writeln!(output, "{rules}, {warnings}: a server takes this policy")?;
+            }
+            _ => writeln!(output, "{}: a server refuses this policy whole", counted(faults, "fault"))?,
         }
     }
     Ok(if faults == 0 { ExitCode::SUCCESS } else { ExitCode::from(failure::CONFIG) })

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::failure::Failure;
 use super::options::{Loaded, Options};
-use super::output::Output;
+use super::output::{Output, counted};
 use super::{ExitCode, Outcome};
 use crate::config::{LogFormat, PolicySource, Settings, UpstreamServer};
 use crate::control::socket::SocketError;
@@ -21,11 +21,12 @@ use crate::policy::store::PolicyState;
 
 /// Run the resolver
 ///
-/// Without a settings file it serves the built-in default: 127.0.0.1:5300, Docker Hub allowed, allowed names resolved by
-/// whatever this machine uses. It prints what it serves and the lines to try it.
+/// Without a settings file it serves the built-in default: 127.0.0.1:5300, Docker Hub allowed,
+/// allowed names resolved by whatever this machine uses. It prints what it serves and the lines
+/// to try it.
 ///
-/// A changed policy is in force within a second; SIGHUP and `pullgate reload` take it at once. Changed settings need a
-/// restart. SIGTERM stops, with answers in flight given first.
+/// A changed policy is in force within a second; SIGHUP and `pullgate reload` take it at once.
+/// Changed settings need a restart. SIGTERM stops, with answers in flight given first.
 ///
 /// Examples:
 ///   pullgate serve
@@ -36,8 +37,8 @@ use crate::policy::store::PolicyState;
 ///   0   stopped as told
 ///   69  a port or the control socket is taken
 ///   74  reading or writing failed
-///   78  the settings are faulty (a faulty policy is no reason not to start: the last good one is in force then, or,
-///       if there is none, every name is denied)
+///   78  the settings are faulty (a faulty policy is no reason not to start: the last good one is
+///       in force then, or, if there is none, every name is denied)
 #[derive(Debug, Default, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {}
@@ -117,7 +118,7 @@ fn entries(snapshot: &Snapshot) -> String {
     let more = names.len().saturating_sub(MAX_ENTRIES);
     names.truncate(MAX_ENTRIES);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{}{more} ({} rules)", names.join(", "), snapshot.rule_count())
+    format!("{}{more} ({})", names.join(", "), counted(snapshot.rule_count(), "rule"))
 }
 
 fn upstreams(settings: &Settings) -> String {

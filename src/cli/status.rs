@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::failure::{self, Failure};
 use super::options::{self, Options};
-use super::output::Output;
+use super::output::{Output, counted};
 use super::{ExitCode, Outcome};
 use crate::control::report::{FaultReport, ListenReport, State, StatusReport};
 use crate::diagnostic::Severity;
@@ -36,7 +36,8 @@ pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output)
 
 fn print(report: &StatusReport, output: &mut Output) -> Result<(), Failure> {
     writeln!(output, "{}", headline(report.state))?;
-    writeln!(output, "  policy   generation {}, {} rules, digest {}", report.generation, report.rules, report.digest)?;
+    let rules = counted(report.rules, "rule");
+    writeln!(output, "  policy   generation {}, {rules}, digest {}", report.generation, report.digest)?;
     writeln!(output, "           in force since {} ({})", report.since, age(&report.since))?;
     for line in listeners(&report.listen) {
         writeln!(output, "  listens  {line}")?;

@@ -45,11 +45,14 @@ pub(super) struct Arguments {}
 
 pub(super) fn run(options: &Options, output: &mut Output) -> Outcome {
     let loaded = options.settings()?;
-    for warning in &loaded.warnings {
-        eprintln!("{warning}");
-    }
     let log = logging::start(loaded.settings.log.format)
         .map_err(|error| Failure::Io(format!("the log cannot be started: {error}")))?;
+    for warning in &loaded.warnings {
+        match loaded.settings.log.format {
+            LogFormat::Text => eprintln!("{warning}"),
+            LogFormat::Json => tracing::warn!(%warning, "settings warning"),
+        }
+    }
     let process = Process { log: Some(log.clone()), panics: daemon::count_panics() };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(loaded.settings.server.workers)

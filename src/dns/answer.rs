@@ -219,7 +219,7 @@ impl Writer {
     }
 
     /// The client's cookie with our half, in the layout of RFC 9018 §4 (version, reserved, time, hash). The hash is the
-    /// standard library's keyed `SipHash`; nobody but this process needs to be able to compute it.
+    /// standard library's keyed SipHash; nobody but this process needs to be able to compute it.
     fn cookie(&self, half: [u8; CLIENT_COOKIE_LEN], client: IpAddr) -> [u8; COOKIE_LEN] {
         let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let mut cookie = [0; COOKIE_LEN];

@@ -32,7 +32,8 @@ pub use port_owner::PortOwner;
 pub struct Peer {
     /// The client; an IPv4-mapped IPv6 address counts as IPv4.
     pub client: SocketAddr,
-    /// The listener that took the question, as configured; port 0 is the port that was bound instead.
+    /// The address that was asked, which on a wildcard listener is one of the host's; over DoT and DoH the listener as
+    /// configured. Port 0 is the port that was bound instead.
     pub listener: SocketAddr,
     /// How it came.
     pub transport: Transport,
@@ -52,9 +53,10 @@ pub enum Transport {
 }
 
 impl Peer {
-    /// A peer; an IPv4-mapped IPv6 client becomes an IPv4 one.
+    /// A peer; IPv4-mapped IPv6 addresses become IPv4 ones.
     pub fn new(client: SocketAddr, listener: SocketAddr, transport: Transport) -> Self {
-        Self { client: SocketAddr::new(client.ip().to_canonical(), client.port()), listener, transport }
+        let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        Self { client: canonical(client), listener: canonical(listener), transport }
     }
 
     /// The client's address.

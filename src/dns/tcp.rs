@@ -73,7 +73,7 @@ impl Server {
     ) -> impl Future<Output = ()> + use<> {
         let counters = self.pipeline.counters();
         counters.tcp_connections.increment();
-        let peer = Peer::new(client, self.listener, Transport::Tcp);
+        let peer = Peer::new(client, stream.local_addr().unwrap_or(self.listener), Transport::Tcp);
         let (place, evicted) = self.connections.enter(peer.address());
         if evicted {
             counters.tcp_evicted.increment();

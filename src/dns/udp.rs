@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::pin::pin;
 use std::sync::Arc;
@@ -60,6 +60,17 @@ enum Source {
     V4(Ipv4Addr),
     /// With the interface, which a link-local address needs and others must not have.
     V6(Ipv6Addr, u32),
+}
+
+impl Source {
+    /// The address that was asked, where it is not the bound one.
+    fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::Bound => None,
+            Self::V4(address) => Some(address.into()),
+            Self::V6(address, _) => Some(address.into()),
+        }
+    }
 }
 
 /// A received datagram, or the place for one.
@@ -134,7 +145,8 @@ impl Worker {
     fn answer(&mut self, count: usize) -> usize {
         let mut ready = 0;
         for datagram in &self.batch.received[..count] {
-            let peer = Peer::new(datagram.peer, self.socket.listener, Transport::Udp);
+            let asked = datagram.source.address().map(|ip| SocketAddr::new(ip, self.socket.listener.port()));
+            let peer = Peer::new(datagram.peer, asked.unwrap_or(self.socket.listener), Transport::Udp);
             let answer = &mut self.batch.answers[ready];
             match self.pipeline.answer(&datagram.buffer[..datagram.len], &peer, &mut answer.bytes) {
                 Step::Drop => {}
@@ -377,4 +389,4 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 const PAUSE: Duration = Duration::from_millis(10);
 /// What a full receive buffer holds, and an end for a stop under load.
 const BATCHES_AFTER_STOP: usize = 64;
-const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);

@@ -26,8 +26,8 @@ use crate::policy::snapshot::{Catalogue, EntryKind, GroupRef, RuleRef, Snapshot}
 pub struct Asker {
     /// The client's address; IPv4-mapped IPv6 addresses count as IPv4.
     pub client: IpAddr,
-    /// The listener that took the question, as configured (a wildcard listener by its wildcard address); `None` when a
-    /// person asks through `check` without one.
+    /// The address that was asked; a listener's own wildcard address where that is not known. `None` when a person asks
+    /// through `check` without one.
     pub listener: Option<SocketAddr>,
 }
 
@@ -430,6 +430,24 @@ mod tests {
         let judgement = snapshot.judge(&asker, name("theirs.example").as_name());
         assert_eq!(judgement.group.unwrap().name(), "them");
         assert_eq!(told(judgement), "allow theirs");
+    }
+
+    #[test]
+    fn a_group_on_a_wildcard_address_takes_who_reaches_no_other_group() {
+        let text =
+            TWO_GROUPS.to_owned() + "[[group]]\nname = \"everywhere\"\nlisten = [\"0.0.0.0:53\", \"[::]:5353\"]\n";
+        let snapshot = policy(&text);
+        for (listener, group) in [
+            ("172.18.0.1:53", "them"),
+            ("172.18.0.2:53", "everywhere"),
+            ("0.0.0.0:53", "everywhere"),
+            ("[fd00::1]:5353", "everywhere"),
+            ("172.18.0.2:5353", "everywhere"),
+        ] {
+            let asker = Asker { client: "192.0.2.1".parse().unwrap(), listener: Some(listener.parse().unwrap()) };
+            let judgement = snapshot.judge(&asker, name("ghcr.io").as_name());
+            assert_eq!(judgement.group.unwrap().name(), group, "{listener}");
+        }
     }
 
     #[test]

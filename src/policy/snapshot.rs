@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
@@ -397,9 +397,18 @@ impl fmt::Debug for Digest {
 impl Groups {
     /// The group of an asker: by listener, else by the longest range, else the fallback.
     pub(super) fn of(&self, client: IpAddr, listener: Option<SocketAddr>) -> Option<u32> {
-        let by_listener = listener.and_then(|listener| self.by_listener.get(&listener));
+        let by_listener = listener.and_then(|listener| self.of_listener(listener));
         let by_range = || self.by_range.get_lpm(&IpNet::from(client.to_canonical())).map(|(_, group)| group);
         by_listener.or_else(by_range).copied().or(self.fallback)
+    }
+
+    /// The group that listens where a question arrived, else on every address with that port: a wildcard of the
+    /// address's family, else that of IPv6, which takes both.
+    fn of_listener(&self, listener: SocketAddr) -> Option<&u32> {
+        let wildcards = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        let families = if listener.is_ipv4() { &wildcards[..] } else { &wildcards[1..] };
+        let everywhere = || families.iter().find_map(|ip| self.by_listener.get(&SocketAddr::new(*ip, listener.port())));
+        self.by_listener.get(&listener).or_else(everywhere)
     }
 }
 

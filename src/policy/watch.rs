@@ -1,7 +1,7 @@
 //! When the policy is looked at: one task that takes file events, a look every two seconds, requests, and the ends of
 //! entries one after another, and brings what it finds into force through [`Reloader`].
 //!
-//! The folder is watched, not its files, since editors rename and a `ConfigMap` turns a link; and the folder above it, since
+//! The folder is watched, not its files, since editors rename and a ConfigMap turns a link; and the folder above it, since
 //! the folder itself may be replaced. Events only say "look": what counts is the contents, read until two readings agree.
 
 use std::future::pending;

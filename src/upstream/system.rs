@@ -34,7 +34,7 @@ pub(super) struct SystemServers {
 pub(super) struct SystemPaths {
     resolv_conf: PathBuf,
     uplink: PathBuf,
-    /// One file a link, by index: what systemd-resolved was told by `NetworkManager`, VPN clients, `resolvectl`; and what
+    /// One file a link, by index: what systemd-resolved was told by NetworkManager, VPN clients, `resolvectl`; and what
     /// systemd-networkd knows.
     links: [PathBuf; 2],
 }

@@ -128,6 +128,20 @@ async fn a_wildcard_listener_answers_from_the_address_that_was_asked() {
 }
 
 #[tokio::test]
+async fn a_wildcard_listener_is_known_by_the_address_that_was_asked() {
+    for (listen, asked) in [("0.0.0.0:0", "127.0.0.2"), ("[::]:0", "127.0.0.3"), ("[::]:0", "::1")] {
+        let mut served = Served::on(&[listen]).await;
+        let server = SocketAddr::new(asked.parse().unwrap(), served.port());
+        ask_udp(server, "evil.test").await;
+        receive_tcp(&mut send_tcp(server, &[query("evil.test", RecordType::A)]).await).await;
+        for _ in 0..2 {
+            assert_eq!(served.lab.events.recv().await.unwrap().peer.listener, server);
+        }
+        served.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn an_ipv4_and_an_ipv6_wildcard_share_a_port() {
     let first = Served::on(&["0.0.0.0:0"]).await;
     let port = first.port();

@@ -1,7 +1,6 @@
 """UDP sizes, TCP, IPv6, DoT and DoH, as dig, kdig and curl use them."""
 
 import socket
-import subprocess
 import threading
 import time
 
@@ -133,14 +132,16 @@ def dot_serves_kdig(lab):
 
 @case
 def doh_serves_kdig_and_curl(lab):
-    """DNS over HTTPS: kdig +https, and curl resolves with it. By POST: hickory-server 0.26 has no GET."""
+    """DNS over HTTPS: kdig +https, and a POST of curl that accepts DNS messages; an allowed and a denied name."""
     crt = serve_encrypted(lab)
-    tls = (f"+tls-ca={crt}", "+tls-hostname=dns.example")
-    https = "+https=dns.example/dns-query"
-    equal(kdig(SERVER, https, *tls, "registry.example", "A", port=443)[0].data("A"), ["192.0.2.1", "192.0.2.2"])
-    equal(kdig(SERVER, https, *tls, "denied.example", "A", port=443)[0].rcode, "NXDOMAIN")
-    curl = ["curl", "-sS", "--connect-timeout", "2", "--doh-url", "https://127.0.0.1/dns-query", "--doh-insecure", "-v"]
-    done = subprocess.run([*curl, "http://denied.example/"], text=True, capture_output=True, check=False, timeout=30)
-    equal(done.returncode, 6, f"curl could resolve a denied name: {done.stderr}")
-    done = subprocess.run([*curl, "http://registry.example/"], text=True, capture_output=True, check=False, timeout=30)
-    check(done.returncode in (7, 28) and "192.0.2." in done.stderr, f"curl could not resolve an allowed name: {done.stderr}")
+    https = ("+https=dns.example/dns-query", f"+tls-ca={crt}", "+tls-hostname=dns.example")
+    equal(kdig(SERVER, *https, "registry.example", "A", port=443)[0].data("A"), ["192.0.2.1", "192.0.2.2"])
+    equal(kdig(SERVER, *https, "denied.example", "A", port=443)[0].rcode, "NXDOMAIN")
+    question, answer = lab.folder / "question", lab.folder / "answer"
+    for name, rcode in (("registry.example", 0), ("denied.example", 3)):
+        question.write_bytes(query(name, ident=0))
+        # hickory-server 0.26 turns `Accept: */*` and GET away, so neither `curl --doh-url` nor `kdig +https-get` works.
+        message = "application/dns-message"
+        post = f"curl -sS --max-time 5 --cacert {crt} -H 'accept: {message}' -H 'content-type: {message}' --data-binary @{question}"
+        equal(sh(f"{post} -o {answer} -w '%{{http_code}} %{{content_type}}' https://127.0.0.1/dns-query"), f"200 {message}")
+        equal(answer.read_bytes()[3] & 15, rcode, name)

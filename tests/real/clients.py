@@ -27,6 +27,7 @@ class Answer:
     authority: list = dataclasses.field(default_factory=list)
     additional: list = dataclasses.field(default_factory=list)
     size: int = 0
+    time: int = 0  # milliseconds from question to answer
     raw: str = ""
 
     def data(self, kind=None):
@@ -80,6 +81,8 @@ def parse(text):
             section = title[1].lower()
         elif size := re.match(r";; (?:MSG SIZE\s+rcvd:|Received) (\d+)", line):
             answer.size = int(size[1])
+        elif time_taken := re.match(r";; Query time: (\d+) msec", line):
+            answer.time = int(time_taken[1])
         elif section == "question" and line.startswith(";") and not line.startswith(";;"):
             answer.question = line.lstrip("; ").split()[0]
         elif section and (record := re.match(r"([^\s;]\S*)\s+(\d+)\s+(?:IN|CH)\s+(\S+)\s+(.*)", line)):

@@ -350,7 +350,12 @@ class Server:
 
     def dig(self, *question, **keywords):
         """Asks it with dig."""
-        return dig(SERVER, *question, **keywords)
+        start = time.monotonic()
+        answer = dig(SERVER, *question, **keywords)
+        taken = time.monotonic() - start
+        if taken > 0.2:
+            self.lab.note(f"slow: dig {' '.join(question)} took {taken * 1000:.0f} ms, {answer.time} ms of it for the answer")
+        return answer
 
     def command(self, *arguments):
         """Runs a pullgate command against it."""

@@ -75,6 +75,8 @@ counters! {
     tcp_evicted: "TCP connections closed to make room for a new one.",
     tcp_timed_out: "TCP connections closed because the client was too slow.",
     tcp_oversized: "TCP connections closed because a query was longer than any real one.",
+    tls_failed: "TLS handshakes that failed or took too long.",
+    https_refused: "HTTP requests that were no DNS query.",
     tcp_accept_failed: "TCP connections that could not be taken, for want of descriptors or the like.",
 }
 

@@ -1,29 +1,13 @@
-//! DNS over TLS and DNS over HTTPS: hickory-server carries the bytes, the [`Pipeline`] answers them. The only file that
-//! names hickory-server.
-//!
-//! Limits of hickory-server 0.26 that cannot be closed from here: it caps neither connections nor queries in flight,
-//! answers what it cannot parse by itself (FORMERR), and takes the queries of one TLS connection one after another. So
-//! these listeners belong on networks whose clients are trusted that far; what is resolved for them counts against the
-//! same limit as everything else.
+//! The certificate of the DoT and DoH listeners. What comes over TLS is served as over plain TCP: [`super::tcp`] takes
+//! the connections, with its clocks and limits, and [`super::https`] reads the requests of DoH.
 
-use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use hickory_proto::op::{Header, HeaderCounts, Message};
-use hickory_server::net::runtime::Time;
-use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
-use hickory_server::zone_handler::MessageResponseBuilder;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::sync::watch;
-
-use super::listen::stop;
-use super::pipeline::{Pipeline, Step};
-use super::{Peer, Transport};
+use tokio_rustls::TlsAcceptor;
 
 /// A certificate chain with its key, checked to belong together.
 #[derive(Clone, Debug)]
@@ -101,10 +85,11 @@ impl Certificate {
         Ok(Self { config })
     }
 
-    fn for_protocol(&self, protocol: &[u8]) -> Arc<ServerConfig> {
+    /// What takes TLS connections of clients that speak one of `protocols` (RFC 7301), the first one rather.
+    pub(super) fn acceptor(&self, protocols: &[&[u8]]) -> TlsAcceptor {
         let mut config = self.config.clone();
-        config.alpn_protocols = vec![protocol.to_vec()];
-        Arc::new(config)
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        TlsAcceptor::from(Arc::new(config))
     }
 }
 
@@ -118,83 +103,14 @@ fn server_config(
         .with_single_cert(chain, key)
 }
 
-/// One encrypted listener, served.
-pub(super) struct Server(hickory_server::Server<Handler>);
-
-/// Starts to serve `listener`, which is known by `address`.
-pub(super) fn start(
-    certificate: &Certificate,
-    listener: std::net::TcpListener,
-    (address, transport): (SocketAddr, Transport),
-    pipeline: &Arc<Pipeline>,
-) -> io::Result<Server> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let handler = Handler { pipeline: Arc::clone(pipeline), listener: address, transport };
-    let mut server = hickory_server::Server::new(handler);
-    if transport == Transport::Https {
-        let config = certificate.for_protocol(b"h2");
-        server.register_https_listener_with_tls_config(listener, TIMEOUT, config, None, DOH_PATH.to_owned())?;
-    } else {
-        server.register_tls_listener_with_tls_config(listener, TIMEOUT, certificate.for_protocol(b"dot"))?;
-    }
-    Ok(Server(server))
-}
-
-impl Server {
-    /// Serves until `stopped`.
-    pub(super) async fn run(mut self, stopped: watch::Receiver<()>) {
-        stop(stopped).await;
-        if let Err(error) = self.0.shutdown_gracefully().await {
-            tracing::debug!(%error, "an encrypted listener ended with an error");
-        }
-    }
-}
-
-/// Hands requests to the pipeline as the bytes they came as, and its answers back as hickory-server wants them.
-struct Handler {
-    pipeline: Arc<Pipeline>,
-    listener: SocketAddr,
-    transport: Transport,
-}
-
-#[async_trait::async_trait]
-impl RequestHandler for Handler {
-    async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, response: R) -> ResponseInfo {
-        let peer = Peer::new(request.src(), self.listener, self.transport);
-        let mut answer = Vec::new();
-        match self.pipeline.answer(request.as_slice(), &peer, &mut answer) {
-            Step::Drop => return nothing_sent(request),
-            Step::Reply => {}
-            Step::Miss(miss) => self.pipeline.finish(miss, &mut answer).await,
-        }
-        send(request, response, &answer).await.unwrap_or_else(|error| {
-            tracing::debug!(%error, client = %peer.client, "cannot send an encrypted answer");
-            nothing_sent(request)
-        })
-    }
-}
-
-async fn send<R: ResponseHandler>(request: &Request, mut response: R, answer: &[u8]) -> io::Result<ResponseInfo> {
-    let message = Message::from_vec(answer).map_err(io::Error::other)?;
-    let builder = MessageResponseBuilder::new(&request.queries, message.edns.as_ref());
-    let built = builder.build(message.metadata, &message.answers, &message.authorities, [], &message.additionals);
-    response.send_response(built).await.map_err(io::Error::other)
-}
-
-fn nothing_sent(request: &Request) -> ResponseInfo {
-    Header { metadata: request.metadata, counts: HeaderCounts::default() }.into()
-}
-
-/// For the handshake, and for the next query after it; the same as over TCP.
-const TIMEOUT: Duration = Duration::from_secs(5);
-/// RFC 8484 §4.1 leaves the path to the server; this one is everybody's.
-const DOH_PATH: &str = "/dns-query";
-
 #[cfg(test)]
 mod tests {
     //! Real TLS and HTTPS clients.
 
-    use hickory_proto::op::{DnsRequest, DnsRequestOptions, Query, ResponseCode};
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use hickory_proto::op::{DnsRequest, DnsRequestOptions, Message, Query, ResponseCode};
     use hickory_proto::rr::{Name, RecordType};
     use hickory_server::net::h2::HttpsClientStream;
     use hickory_server::net::runtime::TokioRuntimeProvider;
@@ -202,12 +118,21 @@ mod tests {
     use hickory_server::net::xfer::{DnsExchange, DnsHandle, FirstAnswer};
     use rustls::{ClientConfig, RootCertStore};
     use tempfile::TempDir;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
     use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::client::TlsStream;
 
     use super::*;
     use crate::config::Tls;
+    use crate::dns::Transport;
+    use crate::dns::https::PATH;
     use crate::dns::listen::Listeners;
-    use crate::dns::testing::{Lab, extended_error};
+    use crate::dns::testing::{Lab, extended_error, parse, query};
+
+    const PATIENCE: Duration = Duration::from_secs(5);
 
     const POLICY: &str = r#"
 version = 1
@@ -248,11 +173,11 @@ hosts = ["ok.example", ".good.example"]
             let (mut config, provider) = (self.client.clone(), self.provider.clone());
             if transport == Transport::Tls {
                 let name = server.ip().into();
-                return tls_exchange(server, name, config, TIMEOUT, None, provider).await.unwrap();
+                return tls_exchange(server, name, config, PATIENCE, None, provider).await.unwrap();
             }
             config.alpn_protocols = vec![b"h2".to_vec()];
             let builder = HttpsClientStream::builder(Arc::new(config), provider);
-            builder.exchange(server, server.ip().to_string().into(), DOH_PATH.into()).await.unwrap()
+            builder.exchange(server, server.ip().to_string().into(), PATH.into()).await.unwrap()
         }
     }
 
@@ -265,27 +190,65 @@ hosts = ["ok.example", ".good.example"]
         connection.send(request).first_answer().await.unwrap().into_message()
     }
 
+    /// A server with a DoT and a DoH listener.
+    struct Served {
+        trust: Trust,
+        lab: Lab,
+        dot: SocketAddr,
+        doh: SocketAddr,
+        stop: oneshot::Sender<()>,
+        running: JoinHandle<std::io::Result<()>>,
+    }
+
+    impl Served {
+        async fn new() -> Self {
+            let trust = Trust::new();
+            let lab = Lab::with(POLICY, |settings| {
+                settings.server.listen.clear();
+                settings.server.tls = Some(trust.settings());
+            })
+            .await;
+            let listeners = Listeners::bind(&lab.settings.server).unwrap();
+            let addresses = listeners.addresses();
+            let [(dot, Transport::Tls), (doh, Transport::Https)] = addresses[..] else { panic!("{addresses:?}") };
+            let (stop, stopped) = oneshot::channel::<()>();
+            let running = tokio::spawn(listeners.run(Arc::clone(&lab.pipeline), async {
+                let _ = stopped.await;
+            }));
+            Self { trust, lab, dot, doh, stop, running }
+        }
+
+        /// A TLS connection without a word spoken on it.
+        async fn connect(&self, server: SocketAddr) -> TlsStream<TcpStream> {
+            let connector = TlsConnector::from(Arc::new(self.trust.client.clone()));
+            connector.connect(server.ip().into(), TcpStream::connect(server).await.unwrap()).await.unwrap()
+        }
+
+        /// Sends a request as it stands, and gives status line, headers and body.
+        async fn http(&self, request: &[u8]) -> (String, Vec<u8>) {
+            let mut stream = self.connect(self.doh).await;
+            stream.write_all(request).await.unwrap();
+            let mut response = Vec::new();
+            tokio::time::timeout(PATIENCE, stream.read_to_end(&mut response))
+                .await
+                .expect("a closed connection")
+                .unwrap();
+            let end = response.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head") + 4;
+            let body = response.split_off(end);
+            (String::from_utf8(response).unwrap(), body)
+        }
+
+        async fn stop(self) {
+            self.stop.send(()).unwrap();
+            self.running.await.unwrap().unwrap();
+        }
+    }
+
     #[tokio::test]
     async fn encrypted_questions_get_the_same_answers() {
-        let trust = Trust::new();
-        let lab = Lab::with(POLICY, |settings| {
-            settings.server.listen.clear();
-            settings.server.tls = Some(trust.settings());
-        })
-        .await;
-        let listeners = Listeners::bind(&lab.settings.server).unwrap();
-        let addresses = listeners.addresses();
-        assert_eq!(
-            addresses.iter().map(|(_, transport)| *transport).collect::<Vec<_>>(),
-            [Transport::Tls, Transport::Https]
-        );
-        let (stop, stopped) = oneshot::channel::<()>();
-        let running = tokio::spawn(listeners.run(Arc::clone(&lab.pipeline), async {
-            let _ = stopped.await;
-        }));
-
-        for (server, transport) in addresses {
-            let connection = trust.connect(server, transport).await;
+        let served = Served::new().await;
+        for (server, transport) in [(served.dot, Transport::Tls), (served.doh, Transport::Https)] {
+            let connection = served.trust.connect(server, transport).await;
             let allowed = ask(&connection, "ok.example.", RecordType::A).await;
             assert_eq!(
                 (allowed.metadata.response_code, allowed.answers.len()),
@@ -298,10 +261,62 @@ hosts = ["ok.example", ".good.example"]
             let large = ask(&connection, "large.good.example.", RecordType::A).await;
             assert_eq!((large.answers.len(), large.metadata.truncation), (100, false));
         }
-        let counters = lab.pipeline.counters();
+        let counters = served.lab.pipeline.counters();
         assert_eq!((counters.queries_tls.value(), counters.queries_https.value()), (3, 3));
-        stop.send(()).unwrap();
-        running.await.unwrap().unwrap();
+        served.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_query_comes_by_get_and_by_post_over_http_1() {
+        let served = Served::new().await;
+        let packet = query("evil.test", RecordType::A);
+        let parameter = data_encoding::BASE64URL_NOPAD.encode(&packet);
+        let get = format!("GET {PATH}?dns={parameter} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").into_bytes();
+        let post = [
+            format!("POST {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n").as_bytes(),
+            format!("Content-Type: application/dns-message\r\nContent-Length: {}\r\n\r\n", packet.len()).as_bytes(),
+            &packet,
+        ]
+        .concat();
+        for request in [get, post] {
+            let (head, body) = served.http(&request).await;
+            assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+            assert!(head.contains("content-type: application/dns-message\r\n"), "{head}");
+            assert_eq!(parse(&body).metadata.response_code, ResponseCode::NXDomain);
+        }
+        served.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_no_query_is_refused_with_its_reason() {
+        let served = Served::new().await;
+        for (line, headers, status) in [
+            ("GET /", "", "404"),
+            ("GET /dns-query", "", "400"),
+            ("GET /dns-query?dns=*", "", "400"),
+            // A response, which nobody answers.
+            ("GET /dns-query?dns=AACAAAAAAAAAAAAA", "", "400"),
+            ("DELETE /dns-query", "", "405"),
+            ("POST /dns-query", "Content-Length: 0\r\n", "415"),
+            ("POST /dns-query", "Content-Type: application/dns-message\r\nContent-Length: 99999\r\n", "413"),
+        ] {
+            let request = format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+            let (head, _) = served.http(request.as_bytes()).await;
+            assert_eq!(head.split(' ').nth(1), Some(status), "{line}");
+        }
+        assert_eq!(served.lab.pipeline.counters().https_refused.value(), 7);
+        served.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_client_that_speaks_no_tls_is_let_go_and_counted() {
+        let served = Served::new().await;
+        let mut stream = TcpStream::connect(served.dot).await.unwrap();
+        stream.write_all(b"\x00\x11 this is plain, not TLS").await.unwrap();
+        let mut rest = Vec::new();
+        let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("a closed connection");
+        assert_eq!(served.lab.pipeline.counters().tls_failed.value(), 1);
+        served.stop().await;
     }
 
     #[test]

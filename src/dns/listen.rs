@@ -10,10 +10,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
-use super::encrypted::{self, Certificate, CertificateError};
+use super::encrypted::{Certificate, CertificateError};
 use super::pipeline::Pipeline;
 use super::port_owner::{self, PortOwner, Table};
-use super::{Transport, tcp, udp};
+use super::tcp::Carriage;
+use super::{Transport, https, tcp, udp};
 use crate::config::Server;
 
 /// Every socket of the server, bound and not yet served.
@@ -21,7 +22,6 @@ use crate::config::Server;
 pub struct Listeners {
     plain: Vec<PlainListener>,
     encrypted: Vec<EncryptedListener>,
-    certificate: Option<Certificate>,
 }
 
 /// UDP and TCP on one address.
@@ -36,7 +36,7 @@ struct PlainListener {
 #[derive(Debug)]
 struct EncryptedListener {
     address: SocketAddr,
-    transport: Transport,
+    carriage: Carriage,
     tcp: TcpListener,
 }
 
@@ -115,23 +115,28 @@ impl Listeners {
     /// Binds everything that the settings name. Port 0: TCP takes a free port, UDP the same one.
     pub fn bind(server: &Server) -> Result<Self, BindError> {
         let plain = server.listen.iter().map(|&address| bind_plain(server, address)).collect::<Result<_, _>>()?;
-        let mut listeners = Self { plain, encrypted: Vec::new(), certificate: None };
+        let mut encrypted = Vec::new();
         if let Some(tls) = &server.tls {
-            listeners.certificate = Some(Certificate::load(&tls.certificate, &tls.key)?);
-            let dot = tls.dot.iter().map(|&address| (address, Transport::Tls));
-            let doh = tls.doh.iter().map(|&address| (address, Transport::Https));
-            for (address, transport) in dot.chain(doh) {
-                listeners.encrypted.push(bind_encrypted(server, address, transport)?);
+            let certificate = Certificate::load(&tls.certificate, &tls.key)?;
+            for &address in &tls.dot {
+                let carriage = Carriage::Tls(certificate.acceptor(&[b"dot"]));
+                encrypted.push(bind_encrypted(server, address, carriage, "DNS over TLS")?);
+            }
+            for &address in &tls.doh {
+                let carriage = Carriage::Https(certificate.acceptor(https::PROTOCOLS));
+                encrypted.push(bind_encrypted(server, address, carriage, "DNS over HTTPS")?);
             }
         }
-        Ok(listeners)
+        Ok(Self { plain, encrypted })
     }
 
     /// What is listened on. Plain addresses are there twice, as UDP and as TCP.
     pub fn addresses(&self) -> Vec<(SocketAddr, Transport)> {
         let plain =
             self.plain.iter().flat_map(|plain| [(plain.address, Transport::Udp), (plain.address, Transport::Tcp)]);
-        plain.chain(self.encrypted.iter().map(|encrypted| (encrypted.address, encrypted.transport))).collect()
+        plain
+            .chain(self.encrypted.iter().map(|encrypted| (encrypted.address, encrypted.carriage.transport())))
+            .collect()
     }
 
     /// Serves until `shutdown`, then takes nothing new and waits for what is in flight, three seconds at most. Fails if
@@ -161,15 +166,15 @@ impl Listeners {
                 tasks.spawn(udp::serve(socket, Arc::clone(pipeline), stopped.clone()));
             }
             let listener = tokio::net::TcpListener::from_std(plain.tcp)?;
-            let server = tcp::Server::new(plain.address, Arc::clone(pipeline), Arc::clone(&connections));
+            let server =
+                tcp::Server::new(plain.address, Carriage::Plain, Arc::clone(pipeline), Arc::clone(&connections));
             tasks.spawn(server.run(listener, stopped.clone()));
         }
-        if let Some(certificate) = self.certificate {
-            for listener in self.encrypted {
-                let known_as = (listener.address, listener.transport);
-                let server = encrypted::start(&certificate, listener.tcp, known_as, pipeline)?;
-                tasks.spawn(server.run(stopped.clone()));
-            }
+        for encrypted in self.encrypted {
+            let EncryptedListener { address, carriage, tcp } = encrypted;
+            let listener = tokio::net::TcpListener::from_std(tcp)?;
+            let server = tcp::Server::new(address, carriage, Arc::clone(pipeline), Arc::clone(&connections));
+            tasks.spawn(server.run(listener, stopped.clone()));
         }
         Ok(tasks)
     }
@@ -199,10 +204,14 @@ fn bind_plain(server: &Server, wanted: SocketAddr) -> Result<PlainListener, Bind
     }
 }
 
-fn bind_encrypted(server: &Server, wanted: SocketAddr, transport: Transport) -> Result<EncryptedListener, BindError> {
-    let name = if transport == Transport::Tls { "DNS over TLS" } else { "DNS over HTTPS" };
+fn bind_encrypted(
+    server: &Server,
+    wanted: SocketAddr,
+    carriage: Carriage,
+    name: &'static str,
+) -> Result<EncryptedListener, BindError> {
     let tcp = bind_tcp(server, wanted, name)?;
-    Ok(EncryptedListener { address: bound_address(&tcp, wanted)?, transport, tcp })
+    Ok(EncryptedListener { address: bound_address(&tcp, wanted)?, carriage, tcp })
 }
 
 fn bound_address(tcp: &TcpListener, wanted: SocketAddr) -> Result<SocketAddr, BindError> {

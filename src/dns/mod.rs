@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 pub mod counters;
 pub mod event;
+mod https;
 pub mod listen;
 pub mod pipeline;
 

@@ -1,4 +1,4 @@
-//! DNS over TCP: pipelined queries, answers in whatever order they are ready (RFC 7766), and nothing that a client can
+//! DNS over TCP, and what TLS carries over it: pipelined queries, answers in whatever order they are ready (RFC 7766), and nothing that a client can
 //! hold on to for long.
 //!
 //! Every connection is on a clock: for its first byte, for each whole query, for taking its answers. There is a limit
@@ -6,6 +6,7 @@
 //! quiet longest, so that a crowd of idle connections never shuts out somebody with a question.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -18,23 +19,59 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::listen::stop;
 use super::pipeline::{Pipeline, Step};
-use super::{Counters, Peer, Transport};
+use super::{Counters, Peer, Transport, https};
 
 /// One TCP listener.
 pub(super) struct Server {
     listener: SocketAddr,
+    carriage: Carriage,
     pipeline: Arc<Pipeline>,
     connections: Arc<Connections>,
 }
 
+/// How messages travel on a connection.
+#[derive(Clone)]
+pub(super) enum Carriage {
+    /// Each behind its length (RFC 7766).
+    Plain,
+    /// The same within TLS (RFC 7858).
+    Tls(TlsAcceptor),
+    /// As HTTP requests within TLS (RFC 8484).
+    Https(TlsAcceptor),
+}
+
+impl fmt::Debug for Carriage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.transport().name())
+    }
+}
+
+impl Carriage {
+    /// What it is called elsewhere.
+    pub(super) fn transport(&self) -> Transport {
+        match self {
+            Self::Plain => Transport::Tcp,
+            Self::Tls(_) => Transport::Tls,
+            Self::Https(_) => Transport::Https,
+        }
+    }
+}
+
 impl Server {
     /// A server known by the address `listener`; `connections` is shared by all.
-    pub(super) fn new(listener: SocketAddr, pipeline: Arc<Pipeline>, connections: Arc<Connections>) -> Self {
-        Self { listener, pipeline, connections }
+    pub(super) fn new(
+        listener: SocketAddr,
+        carriage: Carriage,
+        pipeline: Arc<Pipeline>,
+        connections: Arc<Connections>,
+    ) -> Self {
+        Self { listener, carriage, pipeline, connections }
     }
 
     /// Takes connections until `stopped`, then waits for those that are being answered.
@@ -73,22 +110,54 @@ impl Server {
     ) -> impl Future<Output = ()> + use<> {
         let counters = self.pipeline.counters();
         counters.tcp_connections.increment();
-        let peer = Peer::new(client, stream.local_addr().unwrap_or(self.listener), Transport::Tcp);
+        let asked = stream.local_addr().unwrap_or(self.listener);
+        let peer = Peer::new(client, asked, self.carriage.transport());
         let (place, evicted) = self.connections.enter(peer.address());
         if evicted {
             counters.tcp_evicted.increment();
         }
-        let pipeline = Arc::clone(&self.pipeline);
+        let (carriage, pipeline) = (self.carriage.clone(), Arc::clone(&self.pipeline));
         async move {
             // Answers are small and complete: waiting to fill a segment only delays them.
             let _ = stream.set_nodelay(true);
             let activity = Arc::clone(&place.activity);
             tokio::select! {
-                () = serve_stream(stream, peer, pipeline, &activity, stopped) => {}
+                () = serve(carriage, stream, (peer, pipeline), &activity, stopped) => {}
                 () = activity.evicted.notified() => {}
             }
         }
     }
+}
+
+/// Serves a connection in its own way, after the handshake if there is one.
+async fn serve(
+    carriage: Carriage,
+    stream: TcpStream,
+    (peer, pipeline): (Peer, Arc<Pipeline>),
+    activity: &Arc<Activity>,
+    stopped: watch::Receiver<()>,
+) {
+    match carriage {
+        Carriage::Plain => serve_stream(stream, peer, pipeline, activity, stopped).await,
+        Carriage::Tls(acceptor) => {
+            if let Some(stream) = shake_hands(&acceptor, stream, pipeline.counters()).await {
+                serve_stream(stream, peer, pipeline, activity, stopped).await;
+            }
+        }
+        Carriage::Https(acceptor) => {
+            if let Some(stream) = shake_hands(&acceptor, stream, pipeline.counters()).await {
+                https::serve_stream(stream, peer, pipeline, activity, stopped).await;
+            }
+        }
+    }
+}
+
+async fn shake_hands(acceptor: &TlsAcceptor, stream: TcpStream, counters: &Counters) -> Option<TlsStream<TcpStream>> {
+    if let Ok(Ok(stream)) = timeout(IDLE_TIME, acceptor.accept(stream)).await {
+        return Some(stream);
+    }
+    counters.tls_failed.increment();
+    None
 }
 
 /// Serves a stream of length-prefixed queries (RFC 1035 §4.2.2) until the client ends it, is too slow, or `stopped`.
@@ -265,9 +334,23 @@ impl Activity {
         activity
     }
 
-    fn touch(&self) {
+    /// Notes that something of use happened.
+    pub(super) fn touch(&self) {
         let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last.store(elapsed, Ordering::Relaxed);
+    }
+}
+
+impl Activity {
+    /// Ready when nothing of use has happened for `time`.
+    pub(super) async fn quiet(&self, time: Duration) {
+        loop {
+            let last = self.started + Duration::from_millis(self.last.load(Ordering::Relaxed));
+            if last + time <= Instant::now() {
+                return;
+            }
+            sleep_until(last + time).await;
+        }
     }
 }
 
@@ -342,11 +425,11 @@ impl Backoff {
 /// A client that connects has its query ready.
 const FIRST_BYTE_TIME: Duration = Duration::from_secs(2);
 /// RFC 7766 §6.2.3 asks for seconds: enough to use a connection again, too little to collect them.
-const IDLE_TIME: Duration = Duration::from_secs(5);
+pub(super) const IDLE_TIME: Duration = Duration::from_secs(5);
 /// A client that takes nothing for this long has gone.
 const WRITE_TIME: Duration = Duration::from_secs(5);
 /// No query that a client means is longer; without a limit, 64 KiB a connection could be held by sending nothing.
-const MAX_QUERY: usize = 16 * 1024;
+pub(super) const MAX_QUERY: usize = 16 * 1024;
 /// Queries of one connection that are resolved or whose answers wait to be written.
 const ANSWERS_WAITING: usize = 64;
 /// Answers are gathered up to this before they are written.

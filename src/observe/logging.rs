@@ -13,8 +13,8 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::config::LogFormat;
 use crate::observe::writer::LineWriter;
 
-/// What is logged without `RUST_LOG`. Libraries keep to errors: hickory-server has a line for each request over TLS
-/// and HTTPS, and clients could fill the disk with those.
+/// What is logged without `RUST_LOG`. Libraries keep to errors, so that nothing a client does fills the disk
+/// with lines that are not ours.
 const DEFAULT_FILTER: &str = "error,pullgate=info";
 
 /// Starts the log of this process. `RUST_LOG` chooses what is logged; without it, all of ours from `info` up.

@@ -103,8 +103,7 @@ fn read_registry(mut table: Table<'_>, report: &mut Report<'_>) -> EntrySpec {
     let has_preset = table.get("preset").is_some();
     let preset = read_preset(&mut table, report);
     let name = table.take("name").map(|name| name.name(report));
-    let hosts = table.take("hosts").map(|hosts| read_patterns(hosts, report));
-    if !has_preset && hosts.as_ref().is_none_or(Vec::is_empty) {
+    if !has_preset && !lists_any(&table, "hosts") {
         report.fault(
             span.clone(),
             "a registry without hosts",
@@ -114,8 +113,8 @@ fn read_registry(mut table: Table<'_>, report: &mut Report<'_>) -> EntrySpec {
     if !has_preset && name.is_none() {
         report.fault(span.clone(), "a registry without a name", "write `name = \"…\"`: logs and groups call it so");
     }
-    let mut patterns = hosts.unwrap_or_default();
-    patterns.extend(table.take("redirects").map(|hosts| read_patterns(hosts, report)).unwrap_or_default());
+    let mut patterns = take_patterns(&mut table, "hosts", report);
+    patterns.extend(take_patterns(&mut table, "redirects", report));
     let name = name.flatten().or_else(|| preset.as_ref().map(|preset| preset.id.clone()));
     let kind = EntryKindSpec::Registry {
         preset,
@@ -128,15 +127,24 @@ fn read_registry(mut table: Table<'_>, report: &mut Report<'_>) -> EntrySpec {
 fn read_service(mut table: Table<'_>, report: &mut Report<'_>) -> EntrySpec {
     let span = table.span();
     let name = table.require("name", "\"…\"", report).and_then(|name| name.name(report));
-    let names = table.take("names").map(|names| read_patterns(names, report));
-    if names.as_ref().is_none_or(Vec::is_empty) {
+    if !lists_any(&table, "names") {
         report.fault(span, "a service without names", "write `names = [\".corp.example\"]`");
     }
     let kind = EntryKindSpec::Service {
         servers: table.take("servers").and_then(|servers| servers.list(report, read_server)).unwrap_or_default(),
         types: table.take("types").and_then(|types| read_types(types, report)),
     };
-    finish_entry(table, kind, name, names.unwrap_or_default(), report)
+    let names = take_patterns(&mut table, "names", report);
+    finish_entry(table, kind, name, names, report)
+}
+
+/// Whether something is written under `key`, right or wrong: what is wrong is a fault of its own.
+fn lists_any(table: &Table<'_>, key: &str) -> bool {
+    table.get(key).is_some_and(|list| !list.is_empty_array())
+}
+
+fn take_patterns(table: &mut Table<'_>, key: &'static str, report: &mut Report<'_>) -> Vec<Written<Pattern>> {
+    table.take(key).map(|list| read_patterns(list, report)).unwrap_or_default()
 }
 
 /// What registries and services have in common.
@@ -210,12 +218,11 @@ fn read_value(node: Node<'_>, report: &mut Report<'_>) -> Option<Written<String>
 
 fn read_deny(mut table: Table<'_>, report: &mut Report<'_>) -> DenySpec {
     let span = table.span();
-    let hosts = table.take("hosts").map(|hosts| read_patterns(hosts, report));
-    if hosts.as_ref().is_none_or(Vec::is_empty) {
+    if !lists_any(&table, "hosts") {
         report.fault(span, "a deny without hosts", "write `hosts = [\"*.untrusted.example\"]`");
     }
     let deny = DenySpec {
-        patterns: hosts.unwrap_or_default(),
+        patterns: take_patterns(&mut table, "hosts", report),
         groups: read_names(&mut table, "groups", report),
         reason: read_prose(&mut table, "reason", report),
     };

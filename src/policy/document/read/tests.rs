@@ -161,6 +161,10 @@ fn what_is_missing_or_out_of_place_is_a_fault() {
             "[[registry]]\nhosts = [\"a.example\"]",
             "2:1 a registry without a name | write `name = \"…\"`: logs and groups call it so",
         ),
+        (
+            "[[registry]]\nname = \"a\"\nhosts = [\"a b\"]",
+            "4:10 ` ` cannot be in a host name | letters, digits, `-`, `_`, dots, and `*` as a wildcard",
+        ),
         ("[[registry]]\npreset = \"\"", "3:10 an empty string | write a name, or leave the key out"),
         (
             "[[registry]]\nname = \"a\"\nhosts = [\"a.example\"]\ninclude = [\"web\"]",

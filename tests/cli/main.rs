@@ -63,6 +63,32 @@ fn a_changed_policy_is_in_force_once_reload_says_so() {
 }
 
 #[test]
+fn reloads_under_load_lose_no_question_and_each_is_in_force_when_it_says_so() {
+    let always = "[[registry]]\nname = \"always\"\nhosts = [\"always.example\"]\n";
+    let server = server(&format!("{ALLOW_A}{always}"));
+    let mut reloads = 0;
+    std::thread::scope(|scope| {
+        let ask_on = || {
+            for _ in 0..4000 {
+                // A lost answer ends in a time-out, and that in a panic.
+                assert_eq!(server.ask("always.example"), (NOERROR, 1));
+                assert_eq!(server.ask("never.example"), (NXDOMAIN, 0));
+                assert!(matches!(server.ask("a.example"), (NOERROR, 1) | (NXDOMAIN, 0)));
+            }
+        };
+        let clients = [scope.spawn(ask_on), scope.spawn(ask_on), scope.spawn(ask_on)];
+        while clients.iter().any(|client| !client.is_finished()) {
+            let (on, off) = if reloads % 2 == 0 { ("b.example", "a.example") } else { ("a.example", "b.example") };
+            server.place.write_policy(&format!("{}{always}", ALLOW_A.replace("a.example", on)));
+            assert!(server.request("POST /v1/reload").contains("200 OK"));
+            assert_eq!((server.ask(on), server.ask(off)), ((NOERROR, 1), (NXDOMAIN, 0)));
+            reloads += 1;
+        }
+    });
+    assert!(reloads >= 5, "{reloads} reloads are no test");
+}
+
+#[test]
 fn a_refused_reload_shows_the_place_and_changes_nothing() {
     let server = server(ALLOW_A);
     server.place.write_policy(BROKEN);

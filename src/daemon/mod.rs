@@ -36,6 +36,7 @@ use crate::dns::Transport;
 use crate::dns::event::{Event, EventSink};
 use crate::dns::listen::{BindError, Listeners};
 use crate::dns::pipeline::Pipeline;
+use crate::dns::stop::stop as until_stopped;
 use crate::observe::log;
 use crate::observe::metrics::{self, Metrics};
 use crate::observe::recent::Recent;
@@ -193,8 +194,8 @@ impl Daemon {
         let (socket_file, control) = self.control;
 
         let mut core = JoinSet::new();
-        core.spawn(self.listeners.run(self.pipeline, ended(stopped.clone())));
-        core.spawn(succeed(self.watch.run(ended(stopped))));
+        core.spawn(self.listeners.run(self.pipeline, until_stopped(stopped.clone())));
+        core.spawn(succeed(self.watch.run(until_stopped(stopped))));
         core.spawn(succeed(log::run(self.events, self.recent)));
 
         let mut helpers = JoinSet::new();
@@ -256,11 +257,6 @@ impl Running {
             warn!("gave up on what was still under way");
         }
     }
-}
-
-/// Ready when the sender of `stopped` is gone.
-async fn ended(mut stopped: watch::Receiver<()>) {
-    while stopped.changed().await.is_ok() {}
 }
 
 async fn succeed(work: impl Future<Output = ()>) -> io::Result<()> {

@@ -19,9 +19,9 @@ use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
 use super::Peer;
-use super::listen::stop;
+use super::connections::{Activity, IDLE_TIME, MAX_QUERY};
 use super::pipeline::{Pipeline, Step};
-use super::tcp::{Activity, IDLE_TIME, MAX_QUERY};
+use super::stop::stop;
 
 /// What a client may ask for in the handshake.
 pub(super) const PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];

@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
+use super::connections::Connections;
 use super::encrypted::{Certificate, CertificateError};
 use super::pipeline::Pipeline;
 use super::port_owner::{self, PortOwner, Table};
@@ -159,7 +160,7 @@ impl Listeners {
 
     fn start(self, pipeline: &Arc<Pipeline>, stopped: &watch::Receiver<()>) -> io::Result<JoinSet<()>> {
         let mut tasks = JoinSet::new();
-        let connections = tcp::Connections::new();
+        let connections = Connections::new();
         for plain in self.plain {
             for socket in plain.udp {
                 let socket = udp::Socket::new(socket, plain.address)?;
@@ -183,11 +184,6 @@ impl Listeners {
 /// Why a listener ended that should not have.
 fn untimely(ended: Result<(), JoinError>) -> io::Error {
     ended.map_or_else(io::Error::other, |()| io::Error::other("a listener ended by itself"))
-}
-
-/// Resolves when the sender of `stopped` is gone.
-pub(crate) async fn stop(mut stopped: watch::Receiver<()>) {
-    while stopped.changed().await.is_ok() {}
 }
 
 fn bind_plain(server: &Server, wanted: SocketAddr) -> Result<PlainListener, BindError> {

@@ -1,19 +1,21 @@
 //! DNS as clients see it: packets in, answers out. `pipeline` is the page to read first.
 //!
 //! `wire` reads queries and `answer` writes answers; `pipeline` decides between them, without I/O but for what no cache
-//! holds. `udp`, `tcp` and `encrypted` carry bytes to it and back; `listen` binds them. `event` and `counters` tell the
-//! rest of the program what happened. Nothing here knows how anything is displayed.
+//! holds. `udp`, `tcp` and `https` carry bytes to it and back, within the limits of `connections`; `listen` binds them.
+//! `event` and `counters` tell the rest of the program what happened. Nothing here knows how anything is displayed.
 
 use std::net::{IpAddr, SocketAddr};
 
 pub mod counters;
 pub mod event;
-mod https;
 pub mod listen;
 pub mod pipeline;
+pub mod stop;
 
 mod answer;
+mod connections;
 mod encrypted;
+mod https;
 mod port_owner;
 mod tcp;
 #[cfg(test)]
@@ -33,8 +35,7 @@ pub use port_owner::PortOwner;
 pub struct Peer {
     /// The client; an IPv4-mapped IPv6 address counts as IPv4.
     pub client: SocketAddr,
-    /// The address that was asked, which on a wildcard listener is one of the host's; over DoT and DoH the listener as
-    /// configured. Port 0 is the port that was bound instead.
+    /// The address that was asked, which on a wildcard listener is one of the host's; port 0 is the port bound instead.
     pub listener: SocketAddr,
     /// How it came.
     pub transport: Transport,

@@ -5,26 +5,24 @@
 //! for all connections and for each client's; the connection that beats it takes the place of the one that has been
 //! quiet longest, so that a crowd of idle connections never shuts out somebody with a question.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::listen::stop;
+use super::connections::{Activity, Connections, IDLE_TIME, MAX_QUERY};
 use super::pipeline::{Pipeline, Step};
+use super::stop::stop;
 use super::{Counters, Peer, Transport, https};
 
 /// One TCP listener.
@@ -293,118 +291,6 @@ fn push_framed(answer: &[u8], segment: &mut Vec<u8>) {
     segment.extend_from_slice(answer);
 }
 
-/// The open connections of all TCP listeners.
-pub(super) struct Connections {
-    limits: Limits,
-    started: Instant,
-    open: Mutex<HashMap<u64, Open>>,
-    next_id: AtomicU64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Limits {
-    total: usize,
-    per_client: usize,
-}
-
-struct Open {
-    client: IpAddr,
-    activity: Arc<Activity>,
-}
-
-/// When a connection was last of use, and the way to end it.
-pub(super) struct Activity {
-    started: Instant,
-    /// Milliseconds since `started`.
-    last: AtomicU64,
-    evicted: Notify,
-}
-
-/// A connection's place among the others; given up when dropped.
-struct Place {
-    id: u64,
-    activity: Arc<Activity>,
-    connections: Arc<Connections>,
-}
-
-impl Activity {
-    fn new(started: Instant) -> Self {
-        let activity = Self { started, last: AtomicU64::new(0), evicted: Notify::new() };
-        activity.touch();
-        activity
-    }
-
-    /// Notes that something of use happened.
-    pub(super) fn touch(&self) {
-        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last.store(elapsed, Ordering::Relaxed);
-    }
-}
-
-impl Activity {
-    /// Ready when nothing of use has happened for `time`.
-    pub(super) async fn quiet(&self, time: Duration) {
-        loop {
-            let last = self.started + Duration::from_millis(self.last.load(Ordering::Relaxed));
-            if last + time <= Instant::now() {
-                return;
-            }
-            sleep_until(last + time).await;
-        }
-    }
-}
-
-impl Connections {
-    /// None open, with limits that leave descriptors for upstreams, files and the control socket.
-    pub(super) fn new() -> Arc<Self> {
-        let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(DESCRIPTORS_ASSUMED, |(soft, _hard)| soft);
-        let share = usize::try_from(descriptors / 4).unwrap_or(usize::MAX);
-        let total = share.clamp(MIN_CONNECTIONS, MAX_CONNECTIONS);
-        Self::with_limits(Limits { total, per_client: MAX_PER_CLIENT.min(total) })
-    }
-
-    fn with_limits(limits: Limits) -> Arc<Self> {
-        let (open, next_id) = (Mutex::default(), AtomicU64::new(0));
-        Arc::new(Self { limits, started: Instant::now(), open, next_id })
-    }
-
-    /// Takes a place for a connection of `client`; says whether another connection was ended for it.
-    fn enter(self: &Arc<Self>, client: IpAddr) -> (Place, bool) {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let activity = Arc::new(Activity::new(self.started));
-        let mut open = self.lock();
-        let of_client = open.values().filter(|other| other.client == client).count();
-        let victim = if of_client >= self.limits.per_client {
-            quietest(open.iter().filter(|(_, other)| other.client == client))
-        } else if open.len() >= self.limits.total {
-            quietest(open.iter())
-        } else {
-            None
-        };
-        let evicted = victim.and_then(|victim| open.remove(&victim));
-        if let Some(evicted) = &evicted {
-            evicted.activity.evicted.notify_one();
-        }
-        open.insert(id, Open { client, activity: Arc::clone(&activity) });
-        (Place { id, activity, connections: Arc::clone(self) }, evicted.is_some())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The connection that was of use longest ago; the oldest of several.
-fn quietest<'a>(connections: impl Iterator<Item = (&'a u64, &'a Open)>) -> Option<u64> {
-    connections.min_by_key(|(id, open)| (open.activity.last.load(Ordering::Relaxed), **id)).map(|(id, _)| *id)
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.connections.lock().remove(&self.id);
-    }
-}
-
 /// Longer each time, so that a listener without descriptors does not spin.
 #[derive(Clone, Copy)]
 struct Backoff(Duration);
@@ -424,22 +310,12 @@ impl Backoff {
 
 /// A client that connects has its query ready.
 const FIRST_BYTE_TIME: Duration = Duration::from_secs(2);
-/// RFC 7766 §6.2.3 asks for seconds: enough to use a connection again, too little to collect them.
-pub(super) const IDLE_TIME: Duration = Duration::from_secs(5);
 /// A client that takes nothing for this long has gone.
 const WRITE_TIME: Duration = Duration::from_secs(5);
-/// No query that a client means is longer; without a limit, 64 KiB a connection could be held by sending nothing.
-pub(super) const MAX_QUERY: usize = 16 * 1024;
 /// Queries of one connection that are resolved or whose answers wait to be written.
 const ANSWERS_WAITING: usize = 64;
 /// Answers are gathered up to this before they are written.
 const SEGMENT: usize = 16 * 1024;
-
-const MAX_CONNECTIONS: usize = 512;
-const MAX_PER_CLIENT: usize = 128;
-const MIN_CONNECTIONS: usize = 8;
-/// What systems give when they do not say.
-const DESCRIPTORS_ASSUMED: u64 = 1024;
 
 const SHORTEST_BACKOFF: Duration = Duration::from_millis(10);
 const LONGEST_BACKOFF: Duration = Duration::from_millis(200);

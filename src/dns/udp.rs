@@ -20,8 +20,8 @@ use tokio::io::Interest;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::listen::stop;
 use super::pipeline::{Miss, Pipeline, Step};
+use super::stop::stop;
 use super::{Peer, Transport};
 
 /// Sets what must be set before the socket is bound, so that no datagram comes without its packet info.

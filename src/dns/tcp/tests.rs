@@ -166,38 +166,3 @@ async fn a_stop_ends_an_idle_connection_at_once_and_a_busy_one_with_its_answer()
     assert_eq!(busy.receive().await.metadata.response_code, ResponseCode::NoError);
     busy.lifetime().await;
 }
-
-/// Whether the connection has been told to end; takes the message.
-fn is_evicted(place: &Place) -> bool {
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    pin!(place.activity.evicted.notified()).as_mut().poll(&mut context).is_ready()
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_connection_too_many_takes_the_place_of_the_quietest() {
-    let connections = Connections::with_limits(Limits { total: 3, per_client: 2 });
-    let address = |last: u8| IpAddr::from([10, 0, 0, last]);
-    let (first, _) = connections.enter(address(1));
-    tokio::time::advance(Duration::from_secs(1)).await;
-    let (second, _) = connections.enter(address(1));
-    tokio::time::advance(Duration::from_secs(1)).await;
-    first.activity.touch();
-
-    let (_third, evicted) = connections.enter(address(1));
-    assert!(evicted && is_evicted(&second) && !is_evicted(&first), "of the same client");
-    tokio::time::advance(Duration::from_secs(1)).await;
-    let (_fourth, evicted) = connections.enter(address(2));
-    assert!(!evicted);
-    let (_fifth, evicted) = connections.enter(address(3));
-    assert!(evicted && is_evicted(&first), "of anybody");
-}
-
-#[tokio::test]
-async fn a_place_is_given_up_with_its_connection() {
-    let connections = Connections::with_limits(Limits { total: 1, per_client: 1 });
-    let client = IpAddr::from([10, 0, 0, 1]);
-    for _ in 0..3 {
-        assert!(!connections.enter(client).1);
-    }
-    assert!(connections.lock().is_empty());
-}

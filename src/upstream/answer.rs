@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::addresses::is_private;
 use super::chain::{Fault, Kept, Record, reduce};
-use super::exchange::{Letters, Query};
+use super::query::{Letters, Query};
 use super::wire::{HEADER, Malformed, Message, Writer, change_ttls, kind, read_u16, read_u32};
 use super::{Dnssec, Lookup, Question, svcb};
 use crate::name::{DomainName, NameBuf};

@@ -21,8 +21,8 @@ use tokio::time::Instant;
 use super::MAX_IN_FLIGHT;
 use super::answer::Answer;
 use super::chain::Fault;
-use super::choose::{Inquiry, Transport, Trouble};
-use super::exchange::{Letters, Query};
+use super::inquiry::{Inquiry, Transport, Trouble};
+use super::query::{Letters, Query};
 use super::wire::Message;
 
 /// A connection on which an answer was awaited in vain for so long is not used again: its other end may be gone.

@@ -14,20 +14,14 @@ use tokio::net::{TcpStream, UdpSocket};
 
 use super::answer::Answer;
 use super::chain::Fault;
-use super::choose::{Inquiry, Transport, Trouble};
-use super::wire::{CD, HEADER, Message, RD, kind};
-use super::{Dnssec, Question};
+use super::inquiry::{Inquiry, Transport, Trouble};
+use super::query::{Letters, Query, Reply};
+use super::wire::{HEADER, Message};
 
 /// Datagrams that are not the answer, after which the question goes to TCP: someone may be guessing (RFC 5452 §9.2).
 const MAX_NEAR_MISSES: u32 = 20;
-/// What fits every path without fragments (RFC 9715).
-const UDP_PAYLOAD: u16 = 1232;
 /// Room for servers that send more than they were told to.
 const RECEIVE_BUFFER: usize = 4096;
-/// An OPT record without options.
-const OPT_LENGTH: usize = 11;
-/// OPT flag: DNSSEC records are wanted (RFC 3225).
-const DO: u16 = 0x8000;
 
 /// One server, spoken to in the clear.
 #[derive(Debug)]
@@ -57,7 +51,7 @@ impl Plain {
         let query = Query::new(&inquiry.question, self.letters());
         let socket = self.socket().await?;
         inquiry.spend_packet()?;
-        socket.send(&query.0).await.map_err(Trouble::dead)?;
+        socket.send(query.as_bytes()).await.map_err(Trouble::dead)?;
         let mut buffer = vec![0; RECEIVE_BUFFER];
         for _ in 0..MAX_NEAR_MISSES {
             let length = socket.recv(&mut buffer).await.map_err(Trouble::dead)?;
@@ -80,7 +74,7 @@ impl Plain {
         inquiry.spend_packet()?;
         self.streams.fetch_add(1, Ordering::Relaxed);
         let query = Query::new(&inquiry.question, self.letters());
-        let mut response = exchange_framed(self.address, &query.0).await?;
+        let mut response = exchange_framed(self.address, query.as_bytes()).await?;
         let message = match query.recognise(&response) {
             Reply::Ours(message) => message,
             Reply::OtherLetters(message) => {
@@ -162,92 +156,6 @@ async fn exchange_framed(server: SocketAddr, query: &[u8]) -> Result<Vec<u8>, Tr
     let mut response = vec![0; usize::from(length)];
     stream.read_exact(&mut response).await.map_err(Trouble::dead)?;
     Ok(response)
-}
-
-/// The letters of the question as sent.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Letters {
-    /// Upper and lower case at random: up to one bit a letter that a forger has to guess.
-    Mixed,
-    Lower,
-}
-
-/// A query as sent: header, question, OPT record.
-pub(super) struct Query(Vec<u8>);
-
-/// What an arrived message is to a query.
-enum Reply<'a> {
-    Ours(Message<'a>),
-    /// Right but for the letters: from a server that changes them, or from a forger.
-    OtherLetters(Message<'a>),
-    Foreign,
-}
-
-impl Query {
-    pub(super) fn new(question: &Question, letters: Letters) -> Self {
-        let Dnssec { ok, checking_disabled } = question.dnssec;
-        let flags = if checking_disabled { RD | CD } else { RD };
-        let mut bytes = Vec::with_capacity(HEADER + question.name.as_wire().len() + 15);
-        for value in [rand::random(), flags, 1, 0, 0, 1] {
-            bytes.extend_from_slice(&value.to_be_bytes());
-        }
-        bytes.extend_from_slice(question.name.as_wire());
-        if let Letters::Mixed = letters {
-            mix_case(&mut bytes[HEADER..]);
-        }
-        for value in [question.record_type, kind::CLASS_IN] {
-            bytes.extend_from_slice(&value.to_be_bytes());
-        }
-        bytes.push(0);
-        for value in [kind::OPT, UDP_PAYLOAD, 0, if ok { DO } else { 0 }, 0] {
-            bytes.extend_from_slice(&value.to_be_bytes());
-        }
-        Self(bytes)
-    }
-
-    /// The message.
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// Whether a response is to this question, in whatever letters.
-    pub(super) fn asks_what(&self, response: &Message<'_>) -> bool {
-        let (name, rest) = split_question(self.question());
-        let (echoed, echoed_rest) = split_question(response.question());
-        echoed.eq_ignore_ascii_case(name) && echoed_rest == rest
-    }
-
-    fn question(&self) -> &[u8] {
-        &self.0[HEADER..self.0.len() - OPT_LENGTH]
-    }
-
-    fn recognise<'a>(&self, response: &'a [u8]) -> Reply<'a> {
-        let Ok(message) = Message::parse(response) else {
-            return Reply::Foreign;
-        };
-        if message.id().to_be_bytes() != self.0[..2] || !self.asks_what(&message) {
-            Reply::Foreign
-        } else if message.question() == self.question() {
-            Reply::Ours(message)
-        } else {
-            Reply::OtherLetters(message)
-        }
-    }
-}
-
-/// Name, then type and class.
-fn split_question(question: &[u8]) -> (&[u8], &[u8]) {
-    question.split_at(question.len() - 4)
-}
-
-/// Gives each letter of a name a case at random. Length bytes are below the letters, so they stay.
-fn mix_case(name: &mut [u8]) {
-    let coins: [u8; 32] = rand::random();
-    for (index, byte) in name.iter_mut().enumerate() {
-        if byte.is_ascii_lowercase() && coins[index / 8] >> (index % 8) & 1 == 1 {
-            byte.make_ascii_uppercase();
-        }
-    }
 }
 
 #[cfg(test)]

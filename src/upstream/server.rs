@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::answer::Answer;
-use super::choose::{Inquiry, Transport, Trouble};
+use super::inquiry::{Inquiry, Transport, Trouble};
 
 /// What a server that was never asked is taken to need.
 const UNKNOWN_ROUND_TRIP: Duration = Duration::from_millis(100);

@@ -1,10 +1,14 @@
 //! Who is asked when, with servers that do as they are told and a clock that stands still until all wait.
 
+use std::io;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use async_trait::async_trait;
 use tokio::time::{advance, sleep};
 
+use super::super::chain::Fault;
+use super::super::inquiry::Transport;
 use super::super::testing::{MAX_TTL, Packet, question};
 use super::super::wire::kind;
 use super::*;

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::super::testing::{Asked, FakeServer, MAX_TTL, Packet, dead_port, question, shown};
 use super::super::wire::{kind, rcode};
+use super::super::{Dnssec, Question};
 use super::*;
 
 const TRUTH: [u8; 4] = [192, 0, 2, 1];
@@ -230,7 +231,7 @@ fn ids_use_every_bit_alike() {
     let mut ones = [0u32; 16];
     for _ in 0..10_000 {
         let query = Query::new(&question, Letters::Lower);
-        let id = u16::from_be_bytes([query.0[0], query.0[1]]);
+        let id = u16::from_be_bytes([query.as_bytes()[0], query.as_bytes()[1]]);
         for (bit, count) in ones.iter_mut().enumerate() {
             *count += u32::from(id >> bit & 1);
         }
@@ -244,7 +245,10 @@ fn a_query_asks_for_recursion_and_small_answers_and_says_nothing_of_the_client()
     let dnssec = Dnssec { ok: true, checking_disabled: true };
     let query = Query::new(&Question { dnssec, ..question("a", kind::A) }, Letters::Lower);
     let opt = [0, 0, 41, 0x04, 0xd0, 0, 0, 0x80, 0, 0, 0];
-    assert_eq!(query.0[2..], [&[0x01, 0x10, 0, 1, 0, 0, 0, 0, 0, 1, 1, b'a', 0, 0, 1, 0, 1][..], &opt].concat());
+    assert_eq!(
+        query.as_bytes()[2..],
+        [&[0x01, 0x10, 0, 1, 0, 0, 0, 0, 0, 1, 1, b'a', 0, 0, 1, 0, 1][..], &opt].concat()
+    );
 }
 
 #[tokio::test]

@@ -110,7 +110,7 @@ def answers_come_from_the_address_asked(lab):
 
 def certificate(lab):
     """A self-signed certificate for dns.example; returns the paths of certificate and key."""
-    sh(f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=dns.example -addext subjectAltName=DNS:dns.example,IP:127.0.0.1 -keyout {lab.folder}/tls.key -out {lab.folder}/tls.crt")
+    sh(f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=dns.example -addext subjectAltName=DNS:dns.example,IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE -keyout {lab.folder}/tls.key -out {lab.folder}/tls.crt")
     return f"{lab.folder}/tls.crt", f"{lab.folder}/tls.key"
 
 

@@ -218,7 +218,7 @@ class Lab:
                 self.note(traceback.format_exc())
 
     def last_words(self):
-        logs = [server.log for server in self.servers] or [self.folder / "case.log"]
+        logs = list(dict.fromkeys(server.log for server in self.servers)) or [self.folder / "case.log"]
         return "\n".join("\n".join(path.read_text(errors="replace").splitlines()[-12:]) for path in logs if path.exists())
 
     def spawn(self, command, name=None, **keywords):

@@ -51,7 +51,7 @@ def kill_and_restart(lab):
             server.kill()
             start = time.monotonic()
             server.start()
-            equal(server.dig("registry.example").rcode, "NOERROR")
+            equal(server.rcode("registry.example"), "NOERROR")
             check(time.monotonic() - start < 2, "a slow start")
         seen = client.finish()
     equal({each.rcode for each in seen} - {None, 0, 3}, set())
@@ -70,7 +70,7 @@ def a_start_on_a_faulty_policy_is_degraded(lab):
     equal((server.dig("registry.example").rcode, server.dig("denied.example").rcode), ("NOERROR", "NXDOMAIN"))
     equal(server.command("reload").returncode, 78)
     path.write_text(lab.registry("r", ["other.example"]), encoding="utf-8")
-    wait_until(lambda: server.dig("other.example").rcode == "NOERROR", 1, "recovered")
+    wait_until(lambda: server.rcode("other.example") == "NOERROR", 1, "recovered")
     equal((server.status()["state"], server.dig("registry.example").rcode), ("ok", "NXDOMAIN"))
 
 
@@ -83,7 +83,7 @@ def a_first_start_on_a_faulty_policy_denies_everything(lab):
     equal(server.dig("registry.example").rcode, "NXDOMAIN")
     check("10-test.toml:3:1" in server.output(), "the log does not name the fault's place")
     lab.write_policy(lab.registry("r", ["registry.example"]))
-    wait_until(lambda: server.dig("registry.example").rcode == "NOERROR", 1, "healed")
+    wait_until(lambda: server.rcode("registry.example") == "NOERROR", 1, "healed")
     equal(server.status()["state"], "ok")
 
 

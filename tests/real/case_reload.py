@@ -17,19 +17,22 @@ def policy(lab, host):
 
 
 def shows(server, host):
-    """Whether the server serves the policy with `host` and not the other one."""
+    """Whether dig sees the policy with `host` and not the other one."""
     other = NEW if host == OLD else OLD
     return server.dig(host).rcode == "NOERROR" and server.dig(other).rcode == "NXDOMAIN"
 
 
 def flips(server, edit, host=NEW):
-    """Makes an edit and waits until `host` is in force; fails when that takes more than a second."""
+    """Makes an edit; `host` has to be in force within a second. Timed with packets of our own: on a busy machine dig
+    may take longer than that to start. dig has the last word."""
+    other = NEW if host == OLD else OLD
     start = time.monotonic()
     edit()
-    wait_until(lambda: shows(server, host), 5, f"{host} in force")
+    wait_until(lambda: (server.rcode(host), server.rcode(other)) == ("NOERROR", "NXDOMAIN"), 5, f"{host} in force")
     taken = time.monotonic() - start
     server.lab.note(f"in force after {taken * 1000:.0f} ms")
     check(taken <= WITHIN, f"in force only after {taken:.2f} s")
+    check(shows(server, host), f"dig does not see {host}")
 
 
 def serve_old(lab):
@@ -87,9 +90,10 @@ def a_file_is_added_and_removed(lab):
     extra = lab.policy / "20-more.toml"
     start = time.monotonic()
     extra.write_text(lab.registry("more", [NEW]), encoding="utf-8")
-    wait_until(lambda: server.dig(NEW).rcode == "NOERROR", WITHIN, "the added file is in force")
+    wait_until(lambda: server.rcode(NEW) == "NOERROR", WITHIN, "the added file is in force")
     sh(f"rm {extra}")
-    wait_until(lambda: server.dig(NEW).rcode == "NXDOMAIN", WITHIN, "the removed file is out of force")
+    wait_until(lambda: server.rcode(NEW) == "NXDOMAIN", WITHIN, "the removed file is out of force")
+    equal((server.dig(NEW).rcode, server.dig("registry.example").rcode), ("NXDOMAIN", "NOERROR"))
     server.lab.note(f"both within {time.monotonic() - start:.2f} s")
 
 
@@ -98,9 +102,9 @@ def a_file_is_renamed_out_of_sight(lab):
     """mv x.toml x.toml.off: a file whose name does not end in .toml or .json is not policy."""
     server = lab.serve(lab.registry("r", ["registry.example"]))
     lab.write_policy(lab.registry("more", [NEW]), "20-more.toml")
-    wait_until(lambda: server.dig(NEW).rcode == "NOERROR", WITHIN, "added")
+    wait_until(lambda: server.rcode(NEW) == "NOERROR", WITHIN, "added")
     sh("mv 20-more.toml 20-more.toml.off", cwd=lab.policy)
-    wait_until(lambda: server.dig(NEW).rcode == "NXDOMAIN", WITHIN, "switched off")
+    wait_until(lambda: server.rcode(NEW) == "NXDOMAIN", WITHIN, "switched off")
 
 
 @case
@@ -307,10 +311,10 @@ def sighup_reloads(lab):
     server, path = serve_old(lab)
     path.write_text(policy(lab, NEW), encoding="utf-8")
     server.signal(signal.SIGHUP)
-    wait_until(lambda: shows(server, NEW), WITHIN, "in force")
+    wait_until(lambda: server.rcode(NEW) == "NOERROR", WITHIN, "in force")
     path.write_text("version = \n", encoding="utf-8")
     server.signal(signal.SIGHUP)
-    wait_until(lambda: server.status()["state"] == "degraded", WITHIN, "degraded")
+    wait_until(lambda: server.status()["state"] == "degraded", 3, "degraded")
     check(shows(server, NEW), "the last good policy")
     equal(server.process.poll(), None, "alive")
 
@@ -335,7 +339,7 @@ def polling_finds_what_events_miss(lab):
     server.process = lab.spawn(["strace", "-f", "-qq", "-o", str(lab.folder / "strace.log"), *inject, str(lab.binary), *server.arguments], "pullgate")
     wait_until(lambda: shows(server, OLD), 10, "running")
     path.write_text(policy(lab, NEW), encoding="utf-8")
-    _, taken = wait_until(lambda: shows(server, NEW), 4, "in force")
+    _, taken = wait_until(lambda: server.rcode(NEW) == "NOERROR", 4, "in force")
     check(taken <= 2.7, f"in force only after {taken:.1f} s")
 
 
@@ -347,7 +351,7 @@ def an_expiry_takes_effect(lab):
     server = lab.serve(lab.registry("r", ["registry.example"]) + extra)
     digest = server.status()["digest"]
     equal(server.dig(NEW).rcode, "NOERROR", "before")
-    _, taken = wait_until(lambda: server.dig(NEW).rcode == "NXDOMAIN", 6, "expired")
+    _, taken = wait_until(lambda: server.rcode(NEW) == "NXDOMAIN", 6, "expired")
     check(taken <= 4.2, f"expired only after {taken:.1f} s")
     equal(server.dig("registry.example").rcode, "NOERROR")
     check(server.status()["digest"] != digest, "the digest is that of the effective policy")
@@ -441,7 +445,7 @@ def edit(server, path, name, by_event):
     os.replace(fresh, path)
     if by_event:
         wanted = "NOERROR" if name == "A" else "NXDOMAIN"
-        wait_until(lambda: server.dig("target.mix.example").rcode == wanted, WITHIN, f"policy {name} by file event")
+        wait_until(lambda: server.rcode("target.mix.example") == wanted, WITHIN, f"policy {name} by file event")
     else:
         server.reload()
     return name, began, time.monotonic()

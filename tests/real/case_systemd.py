@@ -129,7 +129,7 @@ def systemctl_reload_tells_the_truth(lab):
     equal((guest.property("ActiveState"), guest.dig("other.example").rcode), ("active", "NOERROR"))
     equal(guest("pullgate status").returncode, 1, "degraded")
     guest.policy.write_text(lab.registry("r", ["third.example"]), encoding="utf-8")
-    wait_until(lambda: guest.dig("third.example").rcode == "NOERROR", 1, "healed by a file event alone")
+    wait_until(lambda: guest.dig("third.example").rcode == "NOERROR", 3, "healed without a command")
 
 
 @case(seconds=120)

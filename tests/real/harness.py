@@ -14,7 +14,7 @@ import time
 import traceback
 from pathlib import Path
 
-from clients import dig
+from clients import RCODES, dig, exchange, query
 from upstream import Knot
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -356,6 +356,11 @@ class Server:
         if taken > 0.2:
             self.lab.note(f"slow: dig {' '.join(question)} took {taken * 1000:.0f} ms, {answer.time} ms of it for the answer")
         return answer
+
+    def rcode(self, name):
+        """The response code for A of a name, asked without starting a process: for what is timed."""
+        response = exchange(query(name), (SERVER, 53))
+        return RCODES.get(response[3] & 15) if response else None
 
     def command(self, *arguments):
         """Runs a pullgate command against it."""

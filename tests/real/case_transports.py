@@ -82,6 +82,34 @@ def idle_connections_are_closed(lab):
 
 
 @case
+def a_client_that_never_reads_is_cut_off(lab):
+    """Questions without end on connections whose answers nobody reads: cut off within seconds; others are served."""
+    server = lab.serve(lab.registry("r", HOSTS))
+    streams = [socket.create_connection((SERVER, 53), timeout=20) for _ in range(5)]
+    start = time.monotonic()
+    for stream in streams:
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stream.setblocking(False)
+    unsent = dict.fromkeys(streams, b"")
+    while unsent and time.monotonic() - start < 25:
+        unsent = {stream: rest for stream, data in unsent.items() if (rest := send_some(stream, data)) is not None}
+        for options in ((), ("+tcp",)):
+            equal(server.dig("registry.example", *options).rcode, "NOERROR", "meanwhile")
+    equal(len(unsent), 0, "connections still open after 25 s")
+
+
+def send_some(stream, data):
+    """Sends what fits of whole questions; returns what did not, or None when the other side is gone."""
+    data = data or over_tcp(query("big.example")) * 50
+    try:
+        return data[stream.send(data) :]
+    except BlockingIOError:
+        return data
+    except OSError:
+        return None
+
+
+@case
 def ipv6_listeners_serve(lab):
     """A listener on ::1 answers over UDP and TCP."""
     lab.serve(lab.registry("r", HOSTS), listen=("[::1]:53",))

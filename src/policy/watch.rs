@@ -106,7 +106,7 @@ impl Watch {
 
     /// Reloads if the files are not as they were.
     async fn look(&mut self, cause: Cause) {
-        self.arm();
+        self.arm().await;
         let reading = self.read().await;
         if self.is_news(reading.clone()).await {
             let reading = self.settle(reading).await;
@@ -118,7 +118,7 @@ impl Watch {
 
     /// Reloads whether or not the files are as they were.
     async fn answer(&mut self, request: Request) {
-        self.arm();
+        self.arm().await;
         let reading = self.read().await;
         let reading = self.settle(reading).await;
         if let Some(outcome) = self.with(move |reloader| reloader.reload(reading, request.cause)).await {
@@ -147,9 +147,14 @@ impl Watch {
         let _ = timeout(self.timing.burst, quiet).await;
     }
 
-    fn arm(&mut self) {
-        if let Some(events) = &mut self.events {
-            events.arm();
+    /// Without its watcher, should that ever be lost, there is still the regular look.
+    async fn arm(&mut self) {
+        if let Some(mut events) = self.events.take() {
+            let armed = spawn_blocking(move || {
+                events.arm();
+                events
+            });
+            self.events = armed.await.inspect_err(|error| error!(%error, "file events are lost")).ok();
         }
     }
 

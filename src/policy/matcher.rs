@@ -14,27 +14,18 @@
 //! A slot leads to the newest rule with its key, each rule to the next older one. Names are compared byte for byte, so
 //! that a collision of hashes costs a comparison and never allows anything; the hash is keyed at random besides.
 
-use std::fmt;
-use std::hash::{BuildHasher, Hasher};
+mod rule;
+mod tails;
 
-use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 
-use crate::name::{MAX_NAME, NameRef};
-use crate::policy::pattern::{LabelPattern, Pattern, Reach, is_host_label};
+use crate::name::NameRef;
+use crate::policy::pattern::{Pattern, Reach};
 
-/// What a rule belongs to and where it is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tag {
-    /// The entry's number.
-    pub entry: u32,
-    /// The file's number.
-    pub path: u16,
-    /// The line, from 1.
-    pub line: u32,
-    /// The column, from 1; columns beyond 65535 are kept as 65535.
-    pub column: u16,
-}
+pub use self::rule::{Rule, Tag};
+
+use self::rule::{MAX_RECORD, length, link, push_rule};
+pub(super) use self::tails::{Depths, Keys, Tails, wire_length};
 
 /// The rules and their indexes.
 #[derive(Debug)]
@@ -59,40 +50,11 @@ pub struct Builder {
 #[error("more than 4 GiB of rules")]
 pub struct TooManyRules;
 
-/// A rule of a matcher.
-#[derive(Clone, Copy)]
-pub struct Rule<'m> {
-    arena: &'m [u8],
-    offset: u32,
-}
-
 /// The offsets of the records of one strategy.
 #[derive(Debug, Default)]
 struct Index {
     table: HashTable<u32>,
     depths: Depths,
-}
-
-/// How many labels the keys of an index have, as a set: a name has at most 127.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Depths(u128);
-
-/// Hashes tails of names, with a key of its own.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Keys(RandomState);
-
-/// Where each label of a name begins, and the root label.
-pub(super) struct Tails<'n> {
-    wire: &'n [u8],
-    starts: [u8; MAX_DEPTH + 1],
-    labels: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Strategy {
-    Exact,
-    Suffix,
-    Glob,
 }
 
 impl Matcher {
@@ -207,19 +169,9 @@ impl Builder {
     /// # Errors
     /// No room: offsets have 32 bits.
     pub fn add(&mut self, pattern: &Pattern, tag: Tag) -> Result<(), TooManyRules> {
-        let start = self.arena.len();
-        u32::try_from(start + HEADER + MAX_NAME).map_err(|_| TooManyRules)?;
-        self.arena.extend_from_slice(&[0; HEADER]);
-        let (head, literals) = push_labels(&mut self.arena, pattern);
-        let header = &mut self.arena[start..start + HEADER];
-        header[ENTRY..][..4].copy_from_slice(&tag.entry.to_le_bytes());
-        header[LINE..][..4].copy_from_slice(&tag.line.to_le_bytes());
-        header[COLUMN..][..2].copy_from_slice(&tag.column.to_le_bytes());
-        header[PATH..][..2].copy_from_slice(&tag.path.to_le_bytes());
-        header[REACH] = pattern.reach() as u8;
-        header[HEAD] = head;
-        header[LITERALS] = literals;
-        self.rules[Strategy::of(pattern.reach(), head) as usize] += 1;
+        u32::try_from(self.arena.len() + MAX_RECORD).map_err(|_| TooManyRules)?;
+        let strategy = push_rule(&mut self.arena, pattern, tag);
+        self.rules[strategy as usize] += 1;
         Ok(())
     }
 
@@ -231,8 +183,7 @@ impl Builder {
         let mut offset = FIRST;
         while offset < length(&arena) {
             let rule = Rule { arena: &arena, offset };
-            let strategy = Strategy::of(rule.reach(), rule.arena[offset as usize + HEAD]);
-            let size = rule.size();
+            let (strategy, size) = (rule.strategy(), rule.size());
             indexes[strategy as usize].insert(&mut arena, &keys, offset);
             offset += size;
         }
@@ -241,151 +192,8 @@ impl Builder {
     }
 }
 
-impl<'m> Rule<'m> {
-    /// The entry's number.
-    pub fn entry(self) -> u32 {
-        u32::from_le_bytes(self.field(ENTRY))
-    }
-
-    /// Whether it matches one name only.
-    pub fn is_exact(self) -> bool {
-        self.strategy() == Strategy::Exact
-    }
-
-    /// How many of its labels are written out.
-    pub fn literal_labels(self) -> u8 {
-        self.record()[LITERALS]
-    }
-
-    /// What it belongs to and where it is written.
-    pub fn tag(self) -> Tag {
-        Tag {
-            entry: self.entry(),
-            path: u16::from_le_bytes(self.field(PATH)),
-            line: u32::from_le_bytes(self.field(LINE)),
-            column: u16::from_le_bytes(self.field(COLUMN)),
-        }
-    }
-
-    /// What it matches beside its own labels.
-    pub fn reach(self) -> Reach {
-        match self.record()[REACH] {
-            reach if reach == Reach::Below as u8 => Reach::Below,
-            reach if reach == Reach::Subtree as u8 => Reach::Subtree,
-            _ => Reach::Exact,
-        }
-    }
-
-    /// Its place in the arena: a number for the rule, greater than those of the rules added before it.
-    pub fn offset(self) -> u32 {
-        self.offset
-    }
-
-    /// Its labels on the wire, those with a `*` as they are written.
-    pub(super) fn wire(self) -> &'m [u8] {
-        let text = &self.record()[HEADER..];
-        &text[..wire_length(text)]
-    }
-
-    /// The literal labels that end it, on the wire; more of the arena follows.
-    pub(super) fn key(self) -> &'m [u8] {
-        let record = self.record();
-        &record[HEADER + usize::from(record[HEAD])..]
-    }
-
-    /// Where the literal labels that end it stand in the arena.
-    pub(super) fn key_offset(self) -> u32 {
-        length(&self.arena[..self.offset as usize + HEADER]) + u32::from(self.record()[HEAD])
-    }
-
-    /// Whether some of its labels hold a `*`.
-    pub(super) fn is_glob(self) -> bool {
-        self.strategy() == Strategy::Glob
-    }
-
-    fn strategy(self) -> Strategy {
-        Strategy::of(self.reach(), self.record()[HEAD])
-    }
-
-    fn record(self) -> &'m [u8] {
-        &self.arena[self.offset as usize..]
-    }
-
-    fn field<const N: usize>(self, at: usize) -> [u8; N] {
-        *self.record()[at..].first_chunk().expect("a header is as long as its fields")
-    }
-
-    fn next(self) -> Option<Self> {
-        let offset = u32::from_le_bytes(self.field(NEXT));
-        (offset != 0).then_some(Self { arena: self.arena, offset })
-    }
-
-    fn size(self) -> u32 {
-        length(self.wire()) + length(&[0; HEADER])
-    }
-
-    /// Whether it may match a name with `below` labels more than it has.
-    fn reaches(self, below: usize) -> bool {
-        match self.reach() {
-            Reach::Exact => below == 0,
-            Reach::Below => below > 0,
-            Reach::Subtree => true,
-        }
-    }
-
-    /// The labels in front of the key, leftmost first.
-    fn head(self) -> impl Iterator<Item = LabelPattern<'m>> + Clone {
-        let record = self.record();
-        let mut rest = &record[HEADER..HEADER + usize::from(record[HEAD])];
-        std::iter::from_fn(move || {
-            let (&length, after) = rest.split_first()?;
-            let (label, after) = after.split_at(usize::from(length));
-            rest = after;
-            Some(if label.contains(&b'*') { LabelPattern::Glob(label) } else { LabelPattern::Literal(label) })
-        })
-    }
-
-    /// Whether the labels in front of the key match those of a name that ends in it.
-    fn head_matches(self, tails: &Tails<'_>, depth: usize) -> bool {
-        let Some(below) = (tails.labels - depth).checked_sub(self.head().count()) else { return false };
-        let labels = (below..).map(|index| tails.label(index));
-        self.reaches(below)
-            && tails.are_host_labels(below)
-            && self.head().zip(labels).all(|(own, label)| own.matches(label))
-    }
-
-    /// Whether a name that ends in the key has the last labels of the head, but not all that it takes to match.
-    fn head_continues(self, tails: &Tails<'_>, depth: usize) -> bool {
-        let (own, present) = (self.head().count(), tails.labels - depth);
-        let incomplete = present < own || (present == own && self.reach() == Reach::Below);
-        let labels = (0..present).map(|index| tails.label(index));
-        incomplete && self.head().skip(own - present.min(own)).zip(labels).all(|(own, label)| own.matches(label))
-    }
-}
-
-impl fmt::Display for Rule<'_> {
-    /// The pattern's canonical text.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.reach() {
-            Reach::Exact => "",
-            Reach::Below => "*.",
-            Reach::Subtree => ".",
-        })?;
-        let mut rest = self.wire();
-        let mut separator = "";
-        while let Some((&length @ 1.., after)) = rest.split_first() {
-            let (label, after) = after.split_at(usize::from(length));
-            write!(f, "{separator}{}", label.escape_ascii())?;
-            (rest, separator) = (after, ".");
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for Rule<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Rule({self}, {:?})", self.tag())
-    }
+fn hash_rule(keys: &Keys, rule: Rule<'_>) -> u64 {
+    keys.hash(&rule.key()[..wire_length(rule.key())])
 }
 
 impl Index {
@@ -401,154 +209,24 @@ impl Index {
         self.depths.insert(Tails::of_wire(key).labels);
         match self.table.find_mut(hash, |&other| Rule { arena, offset: other }.key().starts_with(key)) {
             None => {
-                self.table.insert_unique(hash, offset, |&other| keys.hash_rule(Rule { arena, offset: other }));
+                self.table.insert_unique(hash, offset, |&other| hash_rule(keys, Rule { arena, offset: other }));
             }
             Some(slot) => {
                 let older = std::mem::replace(slot, offset);
-                arena[offset as usize + NEXT..][..4].copy_from_slice(&older.to_le_bytes());
+                link(arena, offset, older);
             }
         }
     }
 
     /// Gives back what rules with equal keys did not need.
     fn shrunk(mut self, arena: &[u8], keys: &Keys) -> Self {
-        self.table.shrink_to_fit(|&offset| keys.hash_rule(Rule { arena, offset }));
+        self.table.shrink_to_fit(|&offset| hash_rule(keys, Rule { arena, offset }));
         self
     }
 }
 
-impl Depths {
-    pub(super) fn insert(&mut self, depth: usize) {
-        self.0 |= 1 << depth;
-    }
-
-    pub(super) fn has(self, depth: usize) -> bool {
-        self.0 & (1 << depth) != 0
-    }
-
-    fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    fn deepest(self) -> usize {
-        (u128::BITS - self.0.leading_zeros()).saturating_sub(1) as usize
-    }
-}
-
-impl Keys {
-    /// Calls `tail` with the number of labels and the hash of each tail of a name, up to `deepest` labels.
-    fn roll(&self, tails: &Tails<'_>, deepest: usize, mut tail: impl FnMut(usize, u64)) {
-        let mut hasher = self.0.build_hasher();
-        tail(0, hasher.finish());
-        for depth in 1..=tails.labels.min(deepest) {
-            hasher.write(tails.label(tails.labels - depth));
-            tail(depth, hasher.finish());
-        }
-    }
-
-    /// The hash of a whole name, as [`Keys::roll`] reckons it.
-    pub(super) fn hash(&self, wire: &[u8]) -> u64 {
-        let tails = Tails::of_wire(wire);
-        let mut hasher = self.0.build_hasher();
-        (0..tails.labels).rev().for_each(|index| hasher.write(tails.label(index)));
-        hasher.finish()
-    }
-
-    fn hash_rule(&self, rule: Rule<'_>) -> u64 {
-        self.hash(&rule.key()[..wire_length(rule.key())])
-    }
-}
-
-impl<'n> Tails<'n> {
-    pub(super) fn of(name: NameRef<'n>) -> Self {
-        Self::of_wire(name.as_wire())
-    }
-
-    /// `wire` is a valid name: labels and the root label, at most 255 bytes.
-    fn of_wire(wire: &'n [u8]) -> Self {
-        let mut tails = Self { wire, starts: [0; MAX_DEPTH + 1], labels: 0 };
-        let mut at = 0;
-        while wire[at] > 0 {
-            at += 1 + usize::from(wire[at]);
-            tails.labels += 1;
-            tails.starts[tails.labels] = u8::try_from(at).expect("a name has at most 255 bytes");
-        }
-        tails
-    }
-
-    /// The last `depth` labels and the root label.
-    fn tail(&self, depth: usize) -> &'n [u8] {
-        &self.wire[usize::from(self.starts[self.labels - depth])..]
-    }
-
-    /// The label at `index`, counted from the left, without its length.
-    fn label(&self, index: usize) -> &'n [u8] {
-        &self.wire[usize::from(self.starts[index]) + 1..usize::from(self.starts[index + 1])]
-    }
-
-    /// Whether a wildcard may stand for the first `count` labels.
-    fn are_host_labels(&self, count: usize) -> bool {
-        (0..count).all(|index| is_host_label(self.label(index)))
-    }
-}
-
-impl Strategy {
-    fn of(reach: Reach, head: u8) -> Self {
-        match (reach, head) {
-            (_, 1..) => Self::Glob,
-            (Reach::Exact, 0) => Self::Exact,
-            (Reach::Below | Reach::Subtree, 0) => Self::Suffix,
-        }
-    }
-}
-
-/// Appends a pattern's labels and the root label; how many bytes stand in front of the key, and how many labels are literal.
-fn push_labels(arena: &mut Vec<u8>, pattern: &Pattern) -> (u8, u8) {
-    let start = arena.len();
-    let (mut head, mut literals) = (0, 0);
-    for label in pattern.labels() {
-        let (LabelPattern::Literal(text) | LabelPattern::Glob(text)) = label;
-        arena.push(u8::try_from(text.len()).expect("a label has at most 63 bytes"));
-        arena.extend_from_slice(text);
-        match label {
-            LabelPattern::Literal(_) => literals += 1,
-            LabelPattern::Glob(_) => head = arena.len() - start,
-        }
-    }
-    arena.push(0);
-    (u8::try_from(head).expect("a pattern has at most 255 bytes"), literals)
-}
-
-/// The bytes of the name at the start of `bytes`, its root label included.
-pub(super) fn wire_length(bytes: &[u8]) -> usize {
-    let mut at = 0;
-    while bytes[at] > 0 {
-        at += 1 + usize::from(bytes[at]);
-    }
-    at + 1
-}
-
-/// A length within the arena: [`Builder::add`] keeps it below 4 GiB.
-fn length(bytes: &[u8]) -> u32 {
-    u32::try_from(bytes.len()).expect("the arena is shorter than 4 GiB")
-}
-
-/// A name of 255 bytes has at most 127 labels.
-const MAX_DEPTH: usize = 127;
-
 /// Offset 0 means "no rule", so the first record stands behind one unused byte.
 const FIRST: u32 = 1;
-
-// A record: the offset of the next older rule with the same key, the tag, the shape, then the labels.
-const NEXT: usize = 0;
-const ENTRY: usize = 4;
-const LINE: usize = 8;
-const COLUMN: usize = 12;
-const PATH: usize = 14;
-const REACH: usize = 16;
-const HEAD: usize = 17;
-const LITERALS: usize = 18;
-const HEADER: usize = 19;
 
 #[cfg(test)]
 mod tests {
@@ -561,6 +239,7 @@ mod tests {
     use super::*;
     use crate::name::{DomainName, NameBuf};
     use crate::policy::ancestors::Ancestors;
+    use crate::policy::pattern::LabelPattern;
 
     fn matcher(patterns: &[Pattern]) -> Matcher {
         numbered((0..).zip(patterns))

@@ -10,27 +10,27 @@
 //! question is judged by one snapshot from its first byte to its answer: a [`Miss`] takes it along. The cache is behind
 //! the verdict and holds what upstreams said; what a client may see of it is decided anew for each client.
 
+mod case;
+
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use ipnet::IpNet;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::case::{Basis, Case, DeniedTarget};
 use super::answer::{Fit, Rcode, Reply, Writer, write_bare};
 use super::counters::{Counter, Counters};
-use super::event::{Decision, Event, EventRule, EventSink};
+use super::event::{Decision, EventSink};
 use super::wire::{CLASS_IN, Header, Malformed, Query, rtype};
 use super::{Peer, Transport};
 use crate::config::{Ancestors, Settings};
-use crate::name::{DomainName, NameRef};
+use crate::name::DomainName;
 use crate::policy::document::{CnamePolicy, RecordTypes};
-use crate::policy::judge::{Asker, Denial, Judgement, Permit, Verdict};
-use crate::policy::snapshot::{RuleRef, Snapshot};
+use crate::policy::judge::{Denial, Permit, Verdict};
 use crate::policy::store::{InForce, PolicyStore};
-use crate::upstream::{Dnssec, Failure, Held, Lookup, Probe, Resolution, Resolver};
+use crate::upstream::{Failure, Held, Probe, Resolution, Resolver};
 
 /// Answers queries.
 pub struct Pipeline {
@@ -354,22 +354,6 @@ struct Rejection<'c, 'q> {
     counter: &'c Counter,
 }
 
-/// A question, who asks it, and what one snapshot says to it.
-struct Case<'a> {
-    query: &'a Query<'a>,
-    peer: &'a Peer,
-    snapshot: &'a Snapshot,
-    judgement: Judgement<'a>,
-}
-
-/// What an event gives as its cause.
-#[derive(Clone, Copy)]
-struct Basis<'a> {
-    decision: Decision,
-    reason: &'a dyn fmt::Display,
-    rule: Option<RuleRef<'a>>,
-}
-
 /// What a client may see of an answer.
 enum Admission<'a> {
     /// All of it.
@@ -378,88 +362,6 @@ enum Admission<'a> {
     WithoutPrivate(Option<Held>),
     /// Nothing: it leads where this client may not go.
     Withheld(DeniedTarget<'a>),
-}
-
-/// A CNAME or alias target that is denied.
-struct DeniedTarget<'a> {
-    target: NameRef<'a>,
-    denial: Denial<'a>,
-}
-
-impl fmt::Display for DeniedTarget<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "target {}: {}", self.target, self.denial)
-    }
-}
-
-impl<'a> Case<'a> {
-    fn judge(query: &'a Query<'a>, peer: &'a Peer, snapshot: &'a Snapshot) -> Self {
-        let judgement = snapshot.judge(&asker(peer), query.question.name.as_name());
-        Self { query, peer, snapshot, judgement }
-    }
-
-    fn name(&self) -> NameRef<'_> {
-        self.query.question.name.as_name()
-    }
-
-    /// The question as upstreams get it: nothing of the client's but the DNSSEC bits.
-    fn lookup(&self) -> Lookup<'_> {
-        Lookup {
-            name: self.name(),
-            record_type: self.query.question.record_type,
-            dnssec: Dnssec {
-                ok: self.query.edns.is_some_and(|edns| edns.dnssec_ok),
-                checking_disabled: self.query.header.checking_disabled(),
-            },
-            servers: self.judgement.verdict.rule().map_or(&[], |rule| &rule.entry().servers),
-        }
-    }
-
-    /// Why an answer must not lead to `target`: a `[[deny]]`, or for who `inspects` anything that a question for it would
-    /// be denied for.
-    fn denial_of_target(&self, target: NameRef<'_>, inspects: bool) -> Option<Denial<'a>> {
-        if let Some(rule) = self.snapshot.denied_target(self.judgement.group, target) {
-            return Some(Denial::Listed(rule));
-        }
-        if !inspects {
-            return None;
-        }
-        match self.snapshot.judge(&asker(self.peer), target).verdict {
-            Verdict::Deny(denial) => Some(denial),
-            Verdict::Allow(_) | Verdict::Audit(_) => None,
-        }
-    }
-
-    /// The verdict on the question itself, as an event tells it.
-    fn verdict(&self) -> Basis<'_> {
-        let verdict = &self.judgement.verdict;
-        let decision = match verdict {
-            Verdict::Allow(_) => Decision::Allow,
-            Verdict::Deny(_) => Decision::Deny,
-            Verdict::Audit(_) => Decision::Audit,
-        };
-        Basis { decision, reason: verdict, rule: verdict.rule() }
-    }
-
-    fn event(&self, basis: &Basis<'_>, rcode: Rcode) -> Event {
-        let entry_name = |rule: RuleRef<'_>| rule.entry().name.clone();
-        Event {
-            at: SystemTime::now(),
-            peer: *self.peer,
-            name: self.name().to_owned(),
-            record_type: self.query.question.record_type,
-            decision: basis.decision,
-            reason: basis.reason.to_string(),
-            group: self.judgement.group.map(|group| group.name().to_owned()),
-            entry: basis.rule.map(entry_name).filter(|name| !name.is_empty()),
-            rule: basis.rule.map(|rule| EventRule { pattern: rule.pattern().to_string(), place: rule.place() }),
-            rcode: rcode.0,
-        }
-    }
-}
-
-fn asker(peer: &Peer) -> Asker {
-    Asker { client: peer.address(), listener: Some(peer.listener) }
 }
 
 impl Addresses {

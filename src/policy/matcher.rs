@@ -19,13 +19,12 @@ mod tails;
 
 use hashbrown::HashTable;
 
-use crate::name::NameRef;
-use crate::policy::pattern::{Pattern, Reach};
-
 pub use self::rule::{Rule, Tag};
+pub(super) use self::tails::{Depths, Keys, Tails, wire_length};
 
 use self::rule::{MAX_RECORD, length, link, push_rule};
-pub(super) use self::tails::{Depths, Keys, Tails, wire_length};
+use crate::name::NameRef;
+use crate::policy::pattern::{Pattern, Reach};
 
 /// The rules and their indexes.
 #[derive(Debug)]

@@ -1,0 +1,114 @@
+//! One question before the policy: who asks, by which snapshot it is judged, and what an event tells of it.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use crate::dns::Peer;
+use crate::dns::answer::Rcode;
+use crate::dns::event::{Decision, Event, EventRule};
+use crate::dns::wire::Query;
+use crate::name::NameRef;
+use crate::policy::judge::{Asker, Denial, Judgement, Verdict};
+use crate::policy::snapshot::{RuleRef, Snapshot};
+use crate::upstream::{Dnssec, Lookup};
+
+/// A question, who asks it, and what one snapshot says to it.
+pub(super) struct Case<'a> {
+    pub(super) query: &'a Query<'a>,
+    pub(super) peer: &'a Peer,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) judgement: Judgement<'a>,
+}
+
+/// What an event gives as its cause.
+#[derive(Clone, Copy)]
+pub(super) struct Basis<'a> {
+    pub(super) decision: Decision,
+    pub(super) reason: &'a dyn fmt::Display,
+    pub(super) rule: Option<RuleRef<'a>>,
+}
+
+/// A CNAME or alias target that is denied.
+pub(super) struct DeniedTarget<'a> {
+    pub(super) target: NameRef<'a>,
+    pub(super) denial: Denial<'a>,
+}
+
+impl fmt::Display for DeniedTarget<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "target {}: {}", self.target, self.denial)
+    }
+}
+
+impl<'a> Case<'a> {
+    /// Judges the question of `query` by `snapshot`.
+    pub(super) fn judge(query: &'a Query<'a>, peer: &'a Peer, snapshot: &'a Snapshot) -> Self {
+        let judgement = snapshot.judge(&asker(peer), query.question.name.as_name());
+        Self { query, peer, snapshot, judgement }
+    }
+
+    /// The name asked for.
+    pub(super) fn name(&self) -> NameRef<'_> {
+        self.query.question.name.as_name()
+    }
+
+    /// The question as upstreams get it: nothing of the client's but the DNSSEC bits.
+    pub(super) fn lookup(&self) -> Lookup<'_> {
+        Lookup {
+            name: self.name(),
+            record_type: self.query.question.record_type,
+            dnssec: Dnssec {
+                ok: self.query.edns.is_some_and(|edns| edns.dnssec_ok),
+                checking_disabled: self.query.header.checking_disabled(),
+            },
+            servers: self.judgement.verdict.rule().map_or(&[], |rule| &rule.entry().servers),
+        }
+    }
+
+    /// Why an answer must not lead to `target`: a `[[deny]]`, or for who `inspects` anything that a question for it would
+    /// be denied for.
+    pub(super) fn denial_of_target(&self, target: NameRef<'_>, inspects: bool) -> Option<Denial<'a>> {
+        if let Some(rule) = self.snapshot.denied_target(self.judgement.group, target) {
+            return Some(Denial::Listed(rule));
+        }
+        if !inspects {
+            return None;
+        }
+        match self.snapshot.judge(&asker(self.peer), target).verdict {
+            Verdict::Deny(denial) => Some(denial),
+            Verdict::Allow(_) | Verdict::Audit(_) => None,
+        }
+    }
+
+    /// The verdict on the question itself, as an event tells it.
+    pub(super) fn verdict(&self) -> Basis<'_> {
+        let verdict = &self.judgement.verdict;
+        let decision = match verdict {
+            Verdict::Allow(_) => Decision::Allow,
+            Verdict::Deny(_) => Decision::Deny,
+            Verdict::Audit(_) => Decision::Audit,
+        };
+        Basis { decision, reason: verdict, rule: verdict.rule() }
+    }
+
+    /// What is told of an answer that was given for `basis`.
+    pub(super) fn event(&self, basis: &Basis<'_>, rcode: Rcode) -> Event {
+        let entry_name = |rule: RuleRef<'_>| rule.entry().name.clone();
+        Event {
+            at: SystemTime::now(),
+            peer: *self.peer,
+            name: self.name().to_owned(),
+            record_type: self.query.question.record_type,
+            decision: basis.decision,
+            reason: basis.reason.to_string(),
+            group: self.judgement.group.map(|group| group.name().to_owned()),
+            entry: basis.rule.map(entry_name).filter(|name| !name.is_empty()),
+            rule: basis.rule.map(|rule| EventRule { pattern: rule.pattern().to_string(), place: rule.place() }),
+            rcode: rcode.0,
+        }
+    }
+}
+
+fn asker(peer: &Peer) -> Asker {
+    Asker { client: peer.address(), listener: Some(peer.listener) }
+}

@@ -1,7 +1,7 @@
 //! Suffixes under which strangers get names: what a wildcard over them lets in, and what to write instead.
 //!
 //! The public suffix list is the base: its ICANN part says where anybody registers a domain, its private part where a
-//! company hands names to customers. [`SHARED`] adds what the list misses and says more about what registries redirect to.
+//! company hands names to customers. `SHARED` adds what the list misses and says more about what registries redirect to.
 
 use crate::policy::pattern::{LabelPattern, Pattern, PatternFault, Reach};
 

@@ -1,0 +1,40 @@
+//! What the documents show is what the program takes.
+
+use std::fs;
+use std::time::SystemTime;
+
+use pullgate::diagnostic::Source;
+use pullgate::policy::compile::{Options, load};
+
+/// The policies among the TOML blocks of a document.
+fn policies(document: &str) -> Vec<String> {
+    let text = fs::read_to_string(document).expect("the tests run in the package's folder");
+    let blocks = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.filter(|block| block.contains("[[")).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_policy_of_the_readme_is_taken_without_a_warning() {
+    let policies = policies("README.md");
+    assert_eq!(policies.len(), 1);
+    for policy in policies {
+        let compiled = load(vec![Source::new("README.toml", policy)], &Options::default(), SystemTime::now());
+        let shown = |diagnostics: Vec<pullgate::diagnostic::Diagnostic>| {
+            diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        };
+        let compiled = compiled.map_err(shown).unwrap_or_else(|faults| panic!("{faults}"));
+        assert_eq!(shown(compiled.warnings), "");
+    }
+}
+
+#[test]
+fn the_pages_that_the_documents_name_exist() {
+    for document in ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "docs/policy.md"] {
+        let text = fs::read_to_string(document).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if !link.contains("://") {
+                assert!(fs::exists(link).unwrap(), "{document} links to {link}");
+            }
+        }
+    }
+}

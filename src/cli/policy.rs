@@ -1,5 +1,6 @@
 //! `pullgate policy`: what the files say, what is in force, what a change would change.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use super::output::{Output, counted};
 use super::{ExitCode, Outcome, compiled};
 use crate::config::PolicySource;
 use crate::control::explain;
-use crate::control::report::{FaultReport, PolicyReport, PolicyRule};
+use crate::control::report::{FaultReport, GroupReport, PolicyReport, PolicyRule};
 
 /// What the policy files say, what is in force, what a change would change
 #[derive(Debug, clap::Args)]
@@ -159,7 +160,7 @@ fn place(rule: &PolicyRule) -> String {
 struct Change {
     /// Whose clients see it; `None` where there are no groups.
     group: Option<String>,
-    /// The pattern, or what of the group changed: `mode`, `unlisted`.
+    /// The pattern, or what of the group changed: `mode`, `unlisted`, `clients`.
     subject: String,
     /// Before; `None`: no rule had this pattern.
     old: Option<String>,
@@ -195,14 +196,14 @@ fn print_change(change: &Change, output: &mut Output) -> Result<(), Failure> {
 }
 
 /// What a group (or, without groups, everyone) and a subject lead to.
-type Effect<'r> = BTreeMap<(Option<&'r str>, &'r str), &'r str>;
+type Effect<'r> = BTreeMap<(Option<&'r str>, &'r str), Cow<'r, str>>;
 
 /// Every pattern and every group's terms that differ, by group.
 fn changes(old: &PolicyReport, new: &PolicyReport) -> Vec<Change> {
     let (old, new) = (effect(old), effect(new));
     let subjects: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).copied().collect();
     let differs = subjects.into_iter().filter(|subject| old.get(subject) != new.get(subject));
-    let own = |text: &&str| (*text).to_owned();
+    let own = |text: &Cow<'_, str>| text.to_string();
     differs
         .map(|subject @ (group, what)| Change {
             group: group.map(str::to_owned),
@@ -216,17 +217,25 @@ fn changes(old: &PolicyReport, new: &PolicyReport) -> Vec<Change> {
 fn effect(report: &PolicyReport) -> Effect<'_> {
     let mut effect = Effect::new();
     for group in &report.groups {
-        effect.insert((Some(&group.name), "mode"), &group.mode);
-        effect.insert((Some(&group.name), "unlisted"), &group.unlisted);
+        effect.insert((Some(&group.name), "mode"), group.mode.as_str().into());
+        effect.insert((Some(&group.name), "unlisted"), group.unlisted.as_str().into());
+        effect.insert((Some(&group.name), "clients"), clients(group).into());
     }
     for rule in &report.rules {
         let everyone = report.groups.is_empty().then_some(None);
         for group in everyone.into_iter().chain(rule.groups.iter().map(|group| Some(group.as_str()))) {
-            let verdict = effect.entry((group, &rule.pattern)).or_insert("audit");
-            *verdict = stronger(verdict, rule_verdict(rule));
+            let verdict = effect.entry((group, &rule.pattern)).or_insert("audit".into());
+            *verdict = stronger(verdict, rule_verdict(rule)).into();
         }
     }
     effect
+}
+
+/// Who is in a group, in whatever order that was written.
+fn clients(group: &GroupReport) -> String {
+    let mut clients: Vec<&str> = group.clients.iter().map(String::as_str).collect();
+    clients.sort_unstable();
+    if clients.is_empty() { "none".to_owned() } else { clients.join(", ") }
 }
 
 fn rule_verdict(rule: &PolicyRule) -> &str {
@@ -238,14 +247,13 @@ fn rule_verdict(rule: &PolicyRule) -> &str {
 }
 
 /// Of two rules with one pattern: a deny beats an allow, an allow beats an audit.
-fn stronger<'a>(one: &'a str, other: &'a str) -> &'a str {
+fn stronger(one: &str, other: &str) -> &'static str {
     ["deny", "allow"].into_iter().find(|verdict| *verdict == one || *verdict == other).unwrap_or("audit")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::report::GroupReport;
 
     fn rule(pattern: &str, kind: &str, mode: &str, groups: &[&str]) -> PolicyRule {
         PolicyRule {
@@ -290,6 +298,24 @@ mod tests {
             shown(&policy("ci", "enforce"), &policy("dev", "audit")),
             ["ci/a.example: allow->", "ci/mode: enforce->audit", "dev/a.example: ->allow"]
         );
+    }
+
+    #[test]
+    fn clients_that_change_their_group_are_a_change() {
+        let policy = |ci: &[&str], dev: &[&str]| {
+            let with = |name, clients: &[&str]| GroupReport {
+                clients: clients.iter().map(|range| (*range).to_owned()).collect(),
+                ..group(name, "enforce")
+            };
+            PolicyReport { groups: vec![with("ci", ci), with("dev", dev)], ..PolicyReport::default() }
+        };
+        let (old, new) = (policy(&["10.1.0.0/16", "10.2.0.0/16"], &[]), policy(&["10.2.0.0/16"], &["10.1.0.0/16"]));
+        assert_eq!(
+            shown(&old, &new),
+            ["ci/clients: 10.1.0.0/16, 10.2.0.0/16->10.2.0.0/16", "dev/clients: none->10.1.0.0/16"]
+        );
+        let turned = policy(&["10.2.0.0/16", "10.1.0.0/16"], &[]);
+        assert_eq!(shown(&old, &turned), [""; 0]);
     }
 
     #[test]

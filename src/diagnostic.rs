@@ -171,17 +171,17 @@ impl fmt::Display for Place {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.path.display())?;
+        write!(f, "{}", harmless(&self.path.to_string_lossy()))?;
         if let Some(excerpt) = &self.excerpt {
             write!(f, ":{}:{}", excerpt.line, excerpt.column)?;
         }
         let kind = if self.is_fault() { "" } else { "warning: " };
-        write!(f, ": {kind}{}", self.message)?;
+        write!(f, ": {kind}{}", harmless(&self.message))?;
         if let Some(excerpt) = &self.excerpt {
             excerpt.fmt(f)?;
         }
         if let Some(hint) = &self.hint {
-            write!(f, "\n  hint: {hint}")?;
+            write!(f, "\n  hint: {}", harmless(hint))?;
         }
         Ok(())
     }
@@ -199,6 +199,11 @@ impl fmt::Display for Excerpt {
         let carets = "^".repeat((self.width as usize).min(room));
         write!(f, "\n  {number} | {line}\n  {} | {indent}{carets}", " ".repeat(number.len()))
     }
+}
+
+/// Text with its control characters escaped: what a file says, or is called, must not steer the terminal that shows it.
+fn harmless(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
 /// How many characters of a line are quoted.
@@ -233,6 +238,14 @@ mod tests {
         assert!(shown.ends_with("\n    | ^^^^^^") && shown.len() < 400);
         let shown = source.fault(2..3, "m").to_string();
         assert!(shown.starts_with("a:1:3: m\n  1 | xxx") && shown.ends_with("\n    |   ^") && shown.len() < 400);
+    }
+
+    #[test]
+    fn what_a_file_or_its_name_holds_cannot_steer_a_terminal() {
+        let fault = Source::new("a\u{1b}[2J", "x\u{1b} = 1").fault(0..2, "unknown key `x\u{1b}`").hint("or\u{9b}31m");
+        let shown = fault.to_string();
+        assert!(!shown.chars().any(|c| c.is_control() && c != '\n'), "{shown:?}");
+        assert!(shown.contains("unknown key `x\\u{1b}`"), "{shown}");
     }
 
     #[test]

@@ -229,10 +229,7 @@ impl From<ReloadOutcome> for ReloadReport {
             ReloadOutcome::Unchanged { generation, warnings } => {
                 Self::Unchanged { generation, warnings: FaultReport::all(&warnings) }
             }
-            // What `strict` did not turn into a fault refuses nothing.
-            ReloadOutcome::Refused { faults } => {
-                Self::Refused { faults: FaultReport::all(faults.iter().filter(|fault| fault.is_fault())) }
-            }
+            ReloadOutcome::Refused { faults } => Self::Refused { faults: FaultReport::all(&faults) },
         }
     }
 }

@@ -96,7 +96,7 @@ impl Metrics {
         let since = seconds(status.since);
         let help = "When the policy in force came into force, in Unix time.";
         text.single("pullgate_policy_applied_timestamp_seconds", Kind::Gauge, help, since);
-        let faults = status.faults.iter().filter(|fault| fault.is_fault()).count();
+        let faults = status.faults.len();
         text.single("pullgate_policy_faults", Kind::Gauge, "Faults of the policy files as they are.", faults);
         text.family("pullgate_policy_reloads_total", Kind::Counter, "Policies taken, by what became of them.");
         text.sample("pullgate_policy_reloads_total", &[("result", "applied")], status.applied);

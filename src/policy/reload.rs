@@ -70,7 +70,7 @@ pub enum ReloadOutcome {
     },
     /// The policy has faults; the one before stays.
     Refused {
-        /// All of them, and the warnings beside them.
+        /// All of them, without the warnings beside them: those refuse nothing.
         faults: Vec<Diagnostic>,
     },
 }
@@ -136,7 +136,7 @@ impl Reloader {
         self.seen = reading;
         match compiled {
             Ok(compiled) => self.accept(compiled, cause, now),
-            Err(faults) => self.refuse(faults, cause),
+            Err(found) => self.refuse(faults_of(found), cause),
         }
     }
 
@@ -151,7 +151,9 @@ impl Reloader {
                 let generation = self.store.swap(snapshot, now, |status| status.warnings = warnings);
                 info!(cause = ?Cause::Expiry, generation, "policy entries ended or began anew");
             }
-            Err(faults) => error!(faults = faults.len(), "the policy in force no longer compiles; it stays as it is"),
+            Err(found) => {
+                error!(faults = faults_of(found).len(), "the policy in force no longer compiles; it stays as it is");
+            }
         }
     }
 
@@ -246,7 +248,7 @@ impl First {
             Ok((files, Compiled { snapshot, warnings })) => {
                 return Self { state: PolicyState::Ok, snapshot, files: Some(files), faults: Vec::new(), warnings };
             }
-            Err(faults) => faults,
+            Err(found) => faults_of(found),
         };
         let Ok((files, Compiled { snapshot, warnings })) = compile(last_good.load()) else {
             let snapshot = Snapshot::deny_all(options);
@@ -266,10 +268,15 @@ fn log_start(status: &PolicyStatus) {
     }
 }
 
+/// Why a policy is refused: of what was found, the faults. `lint` shows the warnings as well.
+fn faults_of(mut found: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    found.retain(Diagnostic::is_fault);
+    found
+}
+
 /// The first fault's first line, for the log; `status` and `lint` show all.
 fn first_line(faults: &[Diagnostic]) -> String {
-    let fault = faults.iter().find(|fault| fault.is_fault());
-    fault.map(ToString::to_string).and_then(|text| text.lines().next().map(str::to_owned)).unwrap_or_default()
+    faults.first().map(ToString::to_string).and_then(|text| text.lines().next().map(str::to_owned)).unwrap_or_default()
 }
 
 /// Whether two readings found the same files with the same bytes, or the same faults.
@@ -381,6 +388,21 @@ mod tests {
             "{}",
             status.warnings[0]
         );
+    }
+
+    #[test]
+    fn what_is_said_of_a_refused_policy_is_its_faults_without_the_warnings_beside_them() {
+        let text = format!("{GOOD}[[registry]]\npreset = \"nonsense\"\n[[group]]\nname = \"ci\"\n");
+        let root = tempfile::tempdir().unwrap();
+        let mut reloader = start(&root, Some(&text));
+        let at_start = reloader.store().status().faults;
+        let ReloadOutcome::Refused { faults } = reloader.reload(reloader.origin().read(), Cause::Control) else {
+            panic!("a fault refuses")
+        };
+        for found in [at_start, faults, reloader.store().status().faults] {
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert!(found[0].message.starts_with("unknown preset"), "{}", found[0]);
+        }
     }
 
     #[test]

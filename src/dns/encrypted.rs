@@ -128,6 +128,7 @@ mod tests {
     use super::*;
     use crate::config::Tls;
     use crate::dns::Transport;
+    use crate::dns::connections::IDLE_TIME;
     use crate::dns::https::PATH;
     use crate::dns::listen::Listeners;
     use crate::dns::testing::{Lab, extended_error, parse, query};
@@ -306,6 +307,27 @@ hosts = ["ok.example", ".good.example"]
         }
         assert_eq!(served.lab.pipeline.counters().https_refused.value(), 7);
         served.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_requests_were_given_up_is_idle() {
+        let served = Served::new().await;
+        let (mut requests, mut connection) = h2::client::handshake(served.connect(served.doh).await).await.unwrap();
+        let mut pings = connection.ping_pong().unwrap();
+        let ended = tokio::spawn(connection);
+        let parameter = data_encoding::BASE64URL_NOPAD.encode(&query("held.good.example", RecordType::A));
+        let request = http::Request::get(format!("https://x{PATH}?dns={parameter}")).body(()).unwrap();
+        let (response, mut stream) = requests.send_request(request, true).unwrap();
+        served.lab.upstream.wait_for("held.good.example").await;
+        stream.send_reset(h2::Reason::CANCEL);
+        // The first ping may overtake the reset; the second one is answered after it.
+        for _ in 0..2 {
+            pings.ping(h2::Ping::opaque()).await.unwrap();
+        }
+        tokio::time::pause();
+        let _ = tokio::time::timeout(4 * IDLE_TIME, ended).await.expect("a closed connection");
+        assert_eq!(served.lab.pipeline.counters().tcp_timed_out.value(), 1);
+        drop((requests, response));
     }
 
     #[tokio::test]

@@ -76,18 +76,14 @@ struct Client {
 
 impl Client {
     async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        self.activity.touch();
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let response = match self.answer(request).await {
+        let _in_flight = InFlight::of(self);
+        match self.answer(request).await {
             Ok(answer) => message(answer),
             Err(refusal) => {
                 self.pipeline.counters().https_refused.increment();
                 refusal.into_response()
             }
-        };
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.activity.touch();
-        response
+        }
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Vec<u8>, Refusal> {
@@ -110,6 +106,24 @@ impl Client {
             }
             self.activity.touch();
         }
+    }
+}
+
+/// A request that is being answered, for as long as it is wanted: one whose stream the client resets is dropped half-way.
+struct InFlight<'c>(&'c Client);
+
+impl<'c> InFlight<'c> {
+    fn of(client: &'c Client) -> Self {
+        client.activity.touch();
+        client.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(client)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.activity.touch();
     }
 }
 

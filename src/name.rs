@@ -301,6 +301,11 @@ mod tests {
     }
 
     #[test]
+    fn a_length_byte_inside_a_label_is_not_a_length() {
+        assert!(!name(r"x\007example.com").as_name().is_within(name("example.com").as_name()));
+    }
+
+    #[test]
     fn broken_names_are_refused_each_with_its_reason() {
         for (text, error) in [
             ("", NameError::EmptyLabel),

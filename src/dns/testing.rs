@@ -53,9 +53,7 @@ impl Lab {
     /// The same after a change of the settings.
     pub(crate) async fn with(policy: &str, change: impl FnOnce(&mut Settings)) -> Self {
         let upstream = Upstream::start().await;
-        let mut settings = Settings::embedded(&Environment::default());
-        settings.upstream.servers = vec![UpstreamServer::Plain(upstream.address)];
-        settings.log.queries = QueryLog::All;
+        let mut settings = settings_with(&upstream);
         change(&mut settings);
         let options = Options {
             mode: settings.policy.mode,
@@ -67,6 +65,17 @@ impl Lab {
         let compiled = load(vec![Source::new("policy.toml", policy)], &options, SystemTime::now())
             .unwrap_or_else(|faults| panic!("the policy has faults: {faults:#?}"));
         let store = PolicyStore::fixed(compiled.snapshot, SystemTime::now());
+        Self::of(store, upstream, settings)
+    }
+
+    /// A pipeline for whatever policy is in this store.
+    pub(crate) async fn under(store: Arc<PolicyStore>) -> Self {
+        let upstream = Upstream::start().await;
+        let settings = settings_with(&upstream);
+        Self::of(store, upstream, settings)
+    }
+
+    fn of(store: Arc<PolicyStore>, upstream: Arc<Upstream>, settings: Settings) -> Self {
         let resolver = Resolver::start(&settings.upstream, &settings.cache, &[]).expect("an upstream is set");
         let (sink, events) = EventSink::new(settings.log.queries);
         let pipeline = Arc::new(Pipeline::new(store, resolver, &settings, sink));
@@ -93,6 +102,14 @@ impl Lab {
     pub(crate) async fn ask_for(&self, name: &str, record_type: RecordType) -> Message {
         self.ask(&with_opt(query(name, record_type), &[])).await
     }
+}
+
+/// The settings as they come, but for the server that is asked.
+fn settings_with(upstream: &Upstream) -> Settings {
+    let mut settings = Settings::embedded(&Environment::default());
+    settings.upstream.servers = vec![UpstreamServer::Plain(upstream.address)];
+    settings.log.queries = QueryLog::All;
+    settings
 }
 
 impl Upstream {

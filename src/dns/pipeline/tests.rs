@@ -5,10 +5,14 @@ use std::time::Duration;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use proptest::prelude::*;
+use tempfile::TempDir;
 
 use super::*;
 use crate::config::{Route, UpstreamServer};
 use crate::dns::testing::{Lab, extended_error, option, parse, peer, query, with_opt, with_opt_of};
+use crate::policy::compile::Options;
+use crate::policy::reload::{Cause, Origin, Reloader, SystemClock};
+use crate::policy::watch::{Timing, Watch};
 
 const POLICY: &str = r#"
 version = 1
@@ -415,11 +419,11 @@ async fn an_unknown_edns_version_is_said_to_be_unknown() {
 async fn a_cookie_comes_back_with_our_half() {
     let lab = Lab::new(POLICY).await;
     let cookie = async |client: &str| {
-        let mut lab_of_client = Peer { ..lab.peer };
-        lab_of_client.client.set_ip(client.parse().unwrap());
+        let mut peer = lab.peer;
+        peer.client.set_ip(client.parse().unwrap());
         let packet = with_opt(query("evil.test", RecordType::A), b"\0\x0a\0\x08ABCDEFGH");
         let mut out = Vec::new();
-        assert!(matches!(lab.pipeline.answer(&packet, &lab_of_client, &mut out), Step::Reply));
+        assert!(matches!(lab.pipeline.answer(&packet, &peer, &mut out), Step::Reply));
         option(&parse(&out), 10).unwrap()
     };
     let (one, other) = (cookie("127.0.0.1").await, cookie("127.0.0.2").await);
@@ -512,6 +516,33 @@ async fn no_spelling_walks_past_the_policy() {
     // Below an allowed suffix, but not made of what host names are made of.
     assert_eq!(rcode(&lab.ask(&with_name(b"\x03a\0b\x04good\x07example\0")).await), ResponseCode::NXDomain);
     assert_eq!(lab.upstream.asked(), []);
+}
+
+#[tokio::test]
+async fn a_question_under_way_is_judged_by_the_policy_it_came_under() {
+    let (policy, state) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let allow = |host: &str| {
+        let text = format!("version = 1\n[[registry]]\nname = \"r\"\nhosts = [{host:?}]\n");
+        std::fs::write(policy.path().join("a.toml"), text).unwrap();
+    };
+    allow("held.example");
+    let origin = Origin::Directory(policy.path().to_owned());
+    let reloader = Reloader::start(origin, Options::default(), state.path(), Arc::new(SystemClock));
+    let store = Arc::clone(reloader.store());
+    let lab = Lab::under(Arc::clone(&store)).await;
+    let (watch, reload) = Watch::new(reloader, Timing::default());
+    tokio::spawn(watch.run(std::future::pending()));
+
+    let packet = query("held.example", RecordType::A);
+    let mut answer = Vec::new();
+    let Step::Miss(miss) = lab.pipeline.answer(&packet, &lab.peer, &mut answer) else { panic!("it is in no cache") };
+    allow("other.example");
+    let _ = reload.reload(Cause::Control).await;
+    assert_eq!(store.current().generation, 2);
+    lab.upstream.release();
+    lab.pipeline.finish(miss, &mut answer).await;
+    assert_eq!(rcode(&parse(&answer)), ResponseCode::NoError);
+    assert_eq!(rcode(&lab.ask(&packet).await), ResponseCode::NXDomain, "also from the cache");
 }
 
 #[tokio::test]

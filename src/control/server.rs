@@ -10,7 +10,6 @@ use tokio::task::spawn_blocking;
 
 use crate::control::explain::{self, OnBehalf, Question};
 use crate::control::report::{FaultReport, ListenReport, LogReport, ReloadReport, State, StatusReport};
-use crate::name::DomainName;
 use crate::observe::http::{self, Head, Limits, Reply};
 use crate::observe::log::timestamp;
 use crate::observe::metrics::Metrics;
@@ -205,8 +204,7 @@ impl Parameters {
     }
 
     fn filter(&self) -> Result<Filter, BadRequest> {
-        let name: Option<DomainName> = self.parsed("name", "a name")?;
-        Ok(Filter { client: self.parsed("client", "an address")?, name: name.map(|name| name.to_string()) })
+        Ok(Filter { client: self.parsed("client", "an address")?, name: self.parsed("name", "a name")? })
     }
 }
 

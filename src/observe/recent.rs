@@ -9,6 +9,8 @@ use hyper::body::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use crate::name::DomainName;
+
 /// One question and what became of it. Names are in presentation form, every odd byte escaped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogEntry {
@@ -69,8 +71,8 @@ pub enum VerdictWord {
 pub struct Filter {
     /// Only of this client.
     pub client: Option<IpAddr>,
-    /// Only of this name and the names below it, in lower case without a trailing dot.
-    pub name: Option<String>,
+    /// Only of this name and the names below it.
+    pub name: Option<DomainName>,
 }
 
 /// The last entries, and who follows them.
@@ -171,7 +173,7 @@ impl Filter {
     fn wants(&self, entry: &LogEntry) -> bool {
         self.client.is_none_or(|client| client == entry.client)
             && self.name.as_ref().is_none_or(|name| {
-                entry.name.strip_suffix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+                entry.name.parse().is_ok_and(|own: DomainName| own.as_name().is_within(name.as_name()))
             })
     }
 }
@@ -238,10 +240,10 @@ pub(crate) mod tests {
     #[test]
     fn a_name_filter_takes_the_name_and_what_is_below_but_no_look_alike() {
         let recent = Recent::default();
-        for name in ["example.com", "a.example.com", "xexample.com", "com"] {
+        for name in ["example.com", "a.example.com", "xexample.com", r"x\.example.com", "com"] {
             recent.push(denied(name));
         }
-        let filter = Filter { name: Some("example.com".into()), ..Filter::default() };
+        let filter = Filter { name: Some("example.com".parse().unwrap()), ..Filter::default() };
         assert_eq!(names(&recent.last(10, &filter)), ["example.com", "a.example.com"]);
     }
 

@@ -277,7 +277,12 @@ async fn write_answers<W: AsyncWrite + Unpin>(mut writer: W, mut queue: mpsc::Re
             let Ok(answer) = queue.try_recv() else { break };
             push_framed(&answer, &mut segment);
         }
-        match timeout(WRITE_TIME, writer.write_all(&segment)).await {
+        let written = async {
+            writer.write_all(&segment).await?;
+            // TLS may keep back what the connection had no room for.
+            writer.flush().await
+        };
+        match timeout(WRITE_TIME, written).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => return,
         }

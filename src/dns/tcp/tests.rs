@@ -65,6 +65,24 @@ fn denied() -> Vec<u8> {
 }
 
 #[tokio::test]
+async fn answers_do_not_stay_behind_in_a_stream_that_buffers() {
+    let lab = Lab::new(POLICY).await;
+    let (mut client, server) = tokio::io::duplex(1024);
+    let (_stop, stopped) = watch::channel(());
+    let activity = Activity::new(Instant::now());
+    let served =
+        serve_stream(tokio::io::BufWriter::new(server), lab.peer, Arc::clone(&lab.pipeline), &activity, stopped);
+    let asking = async {
+        client.write_all(&denied()).await.unwrap();
+        timeout(IDLE_TIME / 2, client.read_u16()).await.expect("an answer").unwrap()
+    };
+    tokio::select! {
+        () = served => panic!("the connection was ended"),
+        length = asking => assert!(length > 12),
+    }
+}
+
+#[tokio::test]
 async fn queries_are_found_however_the_segments_are_cut() {
     let mut connected = Connected::new().await;
     for byte in denied() {

@@ -5,9 +5,9 @@ use std::time::SystemTime;
 
 use super::failure::Failure;
 use crate::config::{PolicySource, Settings};
-use crate::diagnostic::{Diagnostic, Source};
-use crate::policy::compile::{self, Compiled, Options};
-use crate::policy::document::read_directory;
+use crate::daemon;
+use crate::diagnostic::Diagnostic;
+use crate::policy::compile::{self, Compiled};
 
 /// Compiles the policy that `settings` name, as a server would.
 pub(super) fn from_settings(settings: &Settings) -> Result<Compiled, Failure> {
@@ -21,17 +21,6 @@ pub(super) fn from_folder(folder: &Path, settings: &Settings) -> Result<Compiled
 
 /// The same, with the faults as they are.
 pub(super) fn compiled(source: &PolicySource, settings: &Settings) -> Result<Compiled, Vec<Diagnostic>> {
-    let sources = match source {
-        PolicySource::Directory(folder) => read_directory(folder)?,
-        PolicySource::Embedded(text) => vec![Source::new(EMBEDDED_NAME, *text)],
-    };
-    let options = Options {
-        mode: settings.policy.mode,
-        group: settings.policy.group.clone(),
-        strict: settings.policy.strict,
-        statics: settings.statics.keys().cloned().collect(),
-    };
-    compile::load(sources, &options, SystemTime::now())
+    let files = daemon::policy_origin(source).read()?;
+    compile::load(files, &daemon::policy_options(settings), SystemTime::now())
 }
-
-const EMBEDDED_NAME: &str = "(built in)";

@@ -234,16 +234,25 @@ async fn bind_metrics(address: Option<SocketAddr>) -> Result<Option<TcpListener>
 }
 
 fn compile_policy(settings: &Settings) -> (Reloader, Arc<PolicyStore>) {
-    let config::Policy { source, mode, group, state, strict } = &settings.policy;
-    let origin = match source {
-        PolicySource::Directory(folder) => Origin::Directory(folder.clone()),
-        PolicySource::Embedded(text) => Origin::Embedded(text),
-    };
-    let statics = settings.statics.keys().cloned().collect();
-    let options = Options { mode: *mode, group: group.clone(), strict: *strict, statics };
-    let reloader = Reloader::start(origin, options, state, Arc::new(SystemClock));
+    let config::Policy { source, state, .. } = &settings.policy;
+    let reloader = Reloader::start(policy_origin(source), policy_options(settings), state, Arc::new(SystemClock));
     let policy = Arc::clone(reloader.store());
     (reloader, policy)
+}
+
+/// Where the policy comes from.
+pub fn policy_origin(source: &PolicySource) -> Origin {
+    match source {
+        PolicySource::Directory(folder) => Origin::Directory(folder.clone()),
+        PolicySource::Embedded(text) => Origin::Embedded(text),
+    }
+}
+
+/// What the settings say about the policy.
+pub fn policy_options(settings: &Settings) -> Options {
+    let config::Policy { mode, group, strict, .. } = &settings.policy;
+    let statics = settings.statics.keys().cloned().collect();
+    Options { mode: *mode, group: group.clone(), strict: *strict, statics }
 }
 
 impl Running {

@@ -215,7 +215,11 @@ impl Reloader {
 }
 
 impl Origin {
-    pub(super) fn read(&self) -> Reading {
+    /// Reads the files as they are now.
+    ///
+    /// # Errors
+    /// Every reason why they cannot be read.
+    pub fn read(&self) -> Result<Vec<Source>, Vec<Diagnostic>> {
         match self {
             Self::Directory(path) => read_directory(path),
             Self::Embedded(text) => Ok(vec![Source::new(EMBEDDED_NAME, *text)]),

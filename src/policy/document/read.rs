@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use super::{
@@ -325,8 +325,13 @@ fn read_types(node: Node<'_>, report: &mut Report<'_>) -> Option<RecordTypes> {
 
 fn policy_files(path: &Path) -> Result<Vec<std::path::PathBuf>, Diagnostic> {
     let unreadable = |error: std::io::Error| {
-        Diagnostic::about(path, format!("the policy directory cannot be read: {}", reason(&error)))
-            .hint("make it, and put at least one `*.toml` or `*.json` file into it")
+        Diagnostic::about(path, format!("the policy directory cannot be read: {}", reason(&error))).hint(
+            match error.kind() {
+                ErrorKind::NotADirectory => "name the directory that holds the policy files",
+                ErrorKind::PermissionDenied => "let the user that runs pullgate read it",
+                _ => "make it, and put at least one `*.toml` or `*.json` file into it",
+            },
+        )
     };
     let mut files = Vec::new();
     for entry in path.read_dir().map_err(unreadable)? {

@@ -340,6 +340,15 @@ fn an_empty_or_missing_directory_is_a_fault() {
     assert_eq!(faults[0].message, "no `*.toml` or `*.json` file in the policy directory");
     let faults = read_directory(&empty.path().join("nowhere")).unwrap_err();
     assert_eq!(faults[0].message, "the policy directory cannot be read: no such file or directory");
+    assert!(faults[0].hint.as_ref().unwrap().starts_with("make it"), "{}", faults[0]);
+}
+
+#[test]
+fn a_file_in_place_of_the_directory_is_met_with_the_directory_to_name() {
+    let directory = directory(&[("a.toml", b"version = 1")]);
+    let faults = read_directory(&directory.path().join("a.toml")).unwrap_err();
+    assert_eq!(faults[0].message, "the policy directory cannot be read: not a directory");
+    assert_eq!(faults[0].hint.as_deref(), Some("name the directory that holds the policy files"));
 }
 
 #[test]

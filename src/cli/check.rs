@@ -71,21 +71,12 @@ pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output)
 }
 
 fn print(report: &CheckReport, output: &mut Output) -> Result<(), Failure> {
-    let verdict = match report.verdict {
-        VerdictWord::Allow => "allow",
-        VerdictWord::Deny => "deny",
-        VerdictWord::Audit => "audit",
-    };
-    writeln!(output, "{verdict:5}  {}  {}", report.name, report.reason)?;
+    writeln!(output, "{:5}  {}  {}", report.verdict, report.name, report.reason)?;
     if let Some(group) = &report.group {
         writeln!(output, "       group: {group}")?;
     }
     if let Some(rule) = &report.rule {
-        write!(output, "       rule: {}", rule.pattern)?;
-        if let (Some(path), Some(line)) = (&rule.path, rule.line) {
-            write!(output, " ({}:{line})", path.display())?;
-        }
-        writeln!(output)?;
+        writeln!(output, "       rule: {rule}")?;
     }
     for (label, text) in [("note", &report.note), ("hint", &report.hint)] {
         if let Some(text) = text {

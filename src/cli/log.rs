@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::options::{self, Options};
 use super::output::Output;
 use super::{ExitCode, Outcome};
-use crate::control::report::{LogEntry, VerdictWord};
+use crate::control::report::LogEntry;
 use crate::control::{Client, ClientError};
 
 /// Show what was denied, for whom and why
@@ -93,21 +93,13 @@ fn print(entry: &LogEntry, json: bool, output: &mut Output) -> Result<(), Failur
     if json {
         return output.json_line(entry);
     }
-    let verdict = match entry.verdict {
-        VerdictWord::Allow => "allow",
-        VerdictWord::Deny => "deny",
-        VerdictWord::Audit => "audit",
-    };
-    let LogEntry { at, client, name, record_type, reason, .. } = entry;
+    let LogEntry { at, client, name, record_type, verdict, reason, .. } = entry;
     write!(output, "{at}  {verdict:5}  {client}  {name} {record_type}  {reason}")?;
     if let Some(group) = &entry.group {
         write!(output, "  group {group}")?;
     }
     if let Some(rule) = &entry.rule {
-        write!(output, "  rule {}", rule.pattern)?;
-        if let (Some(path), Some(line)) = (&rule.path, rule.line) {
-            write!(output, " ({}:{line})", path.display())?;
-        }
+        write!(output, "  rule {rule}")?;
     }
     Ok(writeln!(output)?)
 }

@@ -1,6 +1,7 @@
 //! The last questions worth a line, in memory: what `pullgate log` shows, and where it follows.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -99,6 +100,27 @@ struct Follower {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{MAX_FOLLOWERS} clients follow the log already")]
 pub struct TooManyFollowers;
+
+impl fmt::Display for VerdictWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Audit => "audit",
+        })
+    }
+}
+
+impl fmt::Display for RuleReport {
+    /// The pattern, and where it is written: `ghcr.io (policy.d/a.toml:4)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.pattern)?;
+        match (&self.path, self.line) {
+            (Some(path), Some(line)) => write!(f, " ({}:{line})", path.display()),
+            _ => Ok(()),
+        }
+    }
+}
 
 impl Recent {
     /// Numbers and keeps `entry`, forgets the oldest one beyond the limit, and tells the followers. One that does not

@@ -140,18 +140,11 @@ fn hint(snapshot: &Snapshot, verdict: Verdict<'_>, name: &DomainName) -> Option<
     match denial {
         Denial::Listed(_) | Denial::OnTrial(_) | Denial::NoPolicy => None,
         Denial::OtherGroup(rule) => {
-            Some(format!("add `{}` to the group's `{}`", rule.entry().name, list_of(rule.entry().kind)))
+            Some(format!("add `{}` to the group's `{}`", rule.entry().name, rule.entry().kind.list()))
         }
         Denial::NoGroup => Some("give the client's range to a group, or set `[policy] group`".to_owned()),
         Denial::Catalogue(preset) => Some(use_preset(preset, "is its registry")),
         Denial::Unlisted => preset_with(name).or_else(|| nearest_rule(snapshot, name)),
-    }
-}
-
-fn list_of(kind: EntryKind) -> &'static str {
-    match kind {
-        EntryKind::Service => "services",
-        EntryKind::Registry | EntryKind::Deny => "registries",
     }
 }
 

@@ -371,6 +371,16 @@ impl fmt::Debug for GroupRef<'_> {
     }
 }
 
+impl EntryKind {
+    /// The key of a `[[group]]` that names entries of this kind (for a `[[deny]]` there is none: the nearest).
+    pub fn list(self) -> &'static str {
+        match self {
+            Self::Service => "services",
+            Self::Registry | Self::Deny => "registries",
+        }
+    }
+}
+
 impl fmt::Display for EntryKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

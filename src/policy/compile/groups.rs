@@ -276,17 +276,12 @@ fn unknown_entry(source: &Source, name: &Written<String>, kind: EntryKind, draft
     let other =
         drafts.iter().filter(|draft| !of_kind(draft)).find(|draft| draft.name().is_some_and(|n| n.value == *word));
     let hint = if let Some(other) = other {
-        format!("it is a {}: name it in `{}`", other.kind(), list_of(other.kind()))
+        format!("it is a {}: name it in `{}`", other.kind(), other.kind().list())
     } else {
         let names = drafts.iter().filter(of_kind).filter_map(Draft::name).map(|name| name.value.as_str());
         suggest(word, names, &format!("it is defined with `[[{kind}]]`"))
     };
     source.fault(name.span.clone(), format!("unknown {kind} `{word}`")).hint(hint)
-}
-
-/// The key of a group that names entries of a kind.
-fn list_of(kind: EntryKind) -> &'static str {
-    if kind == EntryKind::Service { "services" } else { "registries" }
 }
 
 /// "did you mean" the candidate that is most alike, if any is.

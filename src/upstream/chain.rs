@@ -7,7 +7,7 @@ use super::Question;
 use super::wire::{Malformed, Message, RawRecord, kind, plain_name, rcode, read_u16, read_u32};
 use crate::name::{DomainName, NameBuf, NameRef};
 
-/// More links than a sensible chain has; a ring runs out of them too. Hickory CR-24-04 and CVE-2019-19331 are about longer ones.
+/// More links than a sensible chain has; a ring runs out of them too. CVE-2019-19331 is about longer ones.
 const MAX_LINKS: usize = 8;
 /// More denial-of-existence records than any negative answer needs (RFC 5155 §7.2: three, signed).
 const MAX_PROOFS: usize = 12;
@@ -94,7 +94,7 @@ impl<'m> Chain<'m> {
     fn step(&mut self, name: NameRef<'_>) -> Result<Option<DomainName>, Fault> {
         let alias = self.find(|record| record.kind == kind::CNAME && record.owner.as_name() == name);
         let target = alias.map(|record| record.target()).transpose()?;
-        let above = self.find(|record| record.kind == kind::DNAME && is_below(name, record.owner.as_name()));
+        let above = self.dname_above(name);
         let rewritten = above.map(|record| rewrite(name, &record)).transpose()?.flatten();
         let rewritten_alike = rewritten.is_some() && (target.is_none() || target == rewritten);
         if let Some(above) = above.filter(|_| rewritten_alike) {
@@ -109,6 +109,14 @@ impl<'m> Chain<'m> {
             self.records.push(Record { owner, kind: kind::CNAME, ttl: above.ttl, data });
         }
         Ok(rewritten)
+    }
+
+    /// The DNAME that rewrites `name`: the topmost, which hides whatever else stands below it (RFC 6672 §2.4).
+    fn dname_above(&self, name: NameRef<'_>) -> Option<RawRecord<'m>> {
+        let is_above = |record: &RawRecord<'_>| is_below(name, record.owner.as_name());
+        let dnames =
+            self.message.answers().filter(|record| record.class == kind::CLASS_IN && record.kind == kind::DNAME);
+        dnames.filter(is_above).min_by_key(|record| record.owner.as_name().as_wire().len())
     }
 
     fn find(&self, wanted: impl Fn(&RawRecord<'_>) -> bool) -> Option<RawRecord<'m>> {

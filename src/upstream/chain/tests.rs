@@ -148,6 +148,19 @@ fn a_dname_that_contradicts_the_alias_is_dropped() {
 }
 
 #[test]
+fn of_dnames_above_each_other_the_topmost_counts_in_whatever_order_they_come() {
+    let question = a("x.low.old.example");
+    let (low, top) = (("low.old.example", "low.example"), ("old.example", "new.example"));
+    for dnames in [[low, top], [top, low]] {
+        let packet = dnames.iter().fold(Packet::answering(&question), |packet, (owner, to)| {
+            packet.answer(owner, kind::DNAME, 60, &target(to))
+        });
+        let answer = packet.read(&question).unwrap();
+        assert_eq!(answer.targets(), [name("x.low.new.example"), name("new.example")]);
+    }
+}
+
+#[test]
 fn a_negative_answer_holds_for_the_least_of_what_its_soa_says() {
     for (ttl, minimum, lifetime) in [(300, 60, 60), (60, 300, 60), (100_000, 100_000, 3600)] {
         let question = a("no.example");

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use crate::control::report::{CheckReport, GroupReport, PolicyReport, PolicyRule, RuleReport, VerdictWord};
 use crate::name::DomainName;
-use crate::policy::document::{Mode, RecordTypes, Unlisted};
-use crate::policy::judge::{Asker, Denial, Judgement, Permit, Verdict};
+use crate::policy::document::{Mode, Unlisted};
+use crate::policy::judge::{Asker, Denial, Judgement, Verdict};
 use crate::policy::pattern::Pattern;
 use crate::policy::preset::{self, Preset};
 use crate::policy::snapshot::{EntryKind, GroupRef, RuleRef, Snapshot};
@@ -124,14 +124,12 @@ fn mode_word(mode: Mode) -> &'static str {
 /// What a client hears instead when it asks an allowed name for a type that is not handed out.
 fn type_note(verdict: Verdict<'_>, record_type: u16, server: &[u16]) -> Option<String> {
     let Verdict::Allow(permit) = verdict else { return None };
-    let own = permit.rule().and_then(|rule| rule.entry().types.as_ref());
-    let handed_out = match own {
-        Some(RecordTypes::Any) => true,
-        Some(RecordTypes::Only(types)) => types.contains(&record_type),
-        None => permit == Permit::Unlisted || server.contains(&record_type),
-    };
+    if permit.hands_out(record_type, server) {
+        return None;
+    }
     let record_type = record_type::name(record_type);
-    (!handed_out).then(|| format!("answers for {record_type} are empty: `server.record-types` does not have it"))
+    let list = permit.types().map_or("`server.record-types`", |_| "the entry's `types`");
+    Some(format!("answers for {record_type} are empty: {list} does not have it"))
 }
 
 /// What would allow a denied name.
@@ -228,6 +226,16 @@ mod tests {
     fn a_type_that_is_not_handed_out_is_noted() {
         assert!(ask(NEXUS, "nexus.corp.example", Some(16)).note.unwrap().contains("TXT"));
         assert_eq!(ask(NEXUS, "nexus.corp.example", Some(1)).note, None);
+    }
+
+    #[test]
+    fn a_type_is_noted_for_forwarded_names_and_where_an_entry_has_types_of_its_own() {
+        let forwarding = "[[group]]\nname = \"all\"\nclients = [\"0.0.0.0/0\"]\nunlisted = \"forward\"\n";
+        let note = ask(&format!("{NEXUS}{forwarding}"), "elsewhere.example", Some(16)).note.unwrap();
+        assert!(note.contains("`server.record-types`"), "{note}");
+        let service = "[[service]]\nname = \"s\"\nnames = [\"s.example\"]\ntypes = [\"A\"]\n";
+        let note = ask(service, "s.example", Some(28)).note.unwrap();
+        assert!(note.contains("the entry's `types`"), "{note}");
     }
 
     #[test]

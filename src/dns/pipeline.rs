@@ -27,7 +27,7 @@ use super::wire::{CLASS_IN, Header, Malformed, Query, rtype};
 use super::{Peer, Transport};
 use crate::config::{Ancestors, Settings};
 use crate::name::DomainName;
-use crate::policy::document::{CnamePolicy, RecordTypes};
+use crate::policy::document::CnamePolicy;
 use crate::policy::judge::{Denial, Permit, Verdict};
 use crate::policy::store::{InForce, PolicyStore};
 use crate::upstream::{Failure, Held, Probe, Resolution, Resolver};
@@ -205,7 +205,7 @@ impl Pipeline {
                 (Reply::any(), &counters.answered_any)
             }
             Verdict::Allow(Permit::Static) => (self.answer_local(case), &counters.answered_local),
-            Verdict::Allow(permit) if !self.hands_out(*permit, record_type) => {
+            Verdict::Allow(permit) if !permit.hands_out(record_type, &self.record_types) => {
                 (Reply::type_not_permitted(), &counters.filtered_types)
             }
             Verdict::Allow(_) | Verdict::Audit(_) => return None,
@@ -230,15 +230,6 @@ impl Pipeline {
             (Some(addresses), rtype::A) => Reply::addresses(&addresses.v4),
             (Some(addresses), rtype::AAAA) => Reply::addresses(&addresses.v6),
             _ => Reply::no_data(),
-        }
-    }
-
-    /// Whether records of this type are handed out under `permit`.
-    fn hands_out(&self, permit: Permit<'_>, record_type: u16) -> bool {
-        match permit.rule().and_then(|rule| rule.entry().types.as_ref()) {
-            Some(RecordTypes::Any) => true,
-            Some(RecordTypes::Only(types)) => types.contains(&record_type),
-            None => self.record_types.contains(&record_type),
         }
     }
 

@@ -16,7 +16,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::name::NameRef;
-use crate::policy::document::{Mode, Unlisted};
+use crate::policy::document::{Mode, RecordTypes, Unlisted};
 use crate::policy::matcher::Rule;
 use crate::policy::preset::Preset;
 use crate::policy::snapshot::{Catalogue, EntryKind, GroupRef, RuleRef, Snapshot};
@@ -257,6 +257,20 @@ impl<'s> Permit<'s> {
             Self::Rule(rule) => Some(rule),
             Self::Static | Self::Unlisted => None,
         }
+    }
+
+    /// Whether records of this type are handed out; `default` are the types where no entry says.
+    pub fn hands_out(self, record_type: u16, default: &[u16]) -> bool {
+        match self.types() {
+            Some(RecordTypes::Any) => true,
+            Some(RecordTypes::Only(types)) => types.contains(&record_type),
+            None => default.contains(&record_type),
+        }
+    }
+
+    /// The record types that the entry has for itself.
+    pub fn types(self) -> Option<&'s RecordTypes> {
+        self.rule().and_then(|rule| rule.entry().types.as_ref())
     }
 }
 

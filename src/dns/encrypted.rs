@@ -131,16 +131,9 @@ mod tests {
     use crate::dns::connections::IDLE_TIME;
     use crate::dns::https::PATH;
     use crate::dns::listen::Listeners;
-    use crate::dns::testing::{Lab, extended_error, parse, query};
+    use crate::dns::testing::{Lab, POLICY, extended_error, parse, query};
 
     const PATIENCE: Duration = Duration::from_secs(5);
-
-    const POLICY: &str = r#"
-version = 1
-[[registry]]
-name = "good"
-hosts = ["ok.example", ".good.example"]
-"#;
 
     /// A certificate for 127.0.0.1 in files, and a client that trusts it.
     struct Trust {

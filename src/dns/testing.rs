@@ -24,6 +24,14 @@ use crate::policy::compile::{Options, load};
 use crate::policy::store::PolicyStore;
 use crate::upstream::Resolver;
 
+/// One registry, with a host and with everything below another.
+pub(crate) const POLICY: &str = r#"
+version = 1
+[[registry]]
+name = "good"
+hosts = ["ok.example", ".good.example"]
+"#;
+
 /// A pipeline in its surroundings.
 pub(crate) struct Lab {
     pub(crate) pipeline: Arc<Pipeline>,

@@ -10,14 +10,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::dns::testing::{Lab, parse, query, with_opt};
-
-const POLICY: &str = r#"
-version = 1
-[[registry]]
-name = "good"
-hosts = ["ok.example", ".good.example"]
-"#;
+use crate::dns::testing::{Lab, POLICY, parse, query, with_opt};
 
 /// How long a missing answer holds up a test before it fails.
 const PATIENCE: Duration = Duration::from_secs(5);

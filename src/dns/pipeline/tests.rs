@@ -9,17 +9,10 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config::{Route, UpstreamServer};
-use crate::dns::testing::{Lab, extended_error, option, parse, peer, query, with_opt, with_opt_of};
+use crate::dns::testing::{Lab, POLICY, extended_error, option, parse, peer, query, with_opt, with_opt_of};
 use crate::policy::compile::Options;
 use crate::policy::reload::{Cause, Origin, Reloader, SystemClock};
 use crate::policy::watch::{Timing, Watch};
-
-const POLICY: &str = r#"
-version = 1
-[[registry]]
-name = "good"
-hosts = ["ok.example", ".good.example"]
-"#;
 
 fn rcode(answer: &Message) -> ResponseCode {
     answer.metadata.response_code

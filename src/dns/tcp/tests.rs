@@ -6,14 +6,7 @@ use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::dns::testing::{Lab, parse, query};
-
-const POLICY: &str = r#"
-version = 1
-[[registry]]
-name = "good"
-hosts = [".good.example"]
-"#;
+use crate::dns::testing::{Lab, POLICY, parse, query};
 
 /// A connection that is served, the client's end of it, and what keeps the server from stopping.
 struct Connected {

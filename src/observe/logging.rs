@@ -13,10 +13,6 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::config::LogFormat;
 use crate::observe::writer::LineWriter;
 
-/// What is logged without `RUST_LOG`. Libraries keep to errors, so that nothing a client does fills the disk
-/// with lines that are not ours.
-const DEFAULT_FILTER: &str = "error,pullgate=info";
-
 /// Starts the log of this process. `RUST_LOG` chooses what is logged; without it, all of ours from `info` up.
 ///
 /// # Errors
@@ -74,6 +70,10 @@ fn priority(level: Level) -> u8 {
         _ => 7,
     }
 }
+
+/// What is logged without `RUST_LOG`. Libraries keep to errors, so that nothing a client does fills the disk
+/// with lines that are not ours.
+const DEFAULT_FILTER: &str = "error,pullgate=info";
 
 #[cfg(test)]
 mod tests {

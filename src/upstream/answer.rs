@@ -10,11 +10,6 @@ use super::wire::{HEADER, Malformed, Message, Writer, change_ttls, kind, read_u1
 use super::{Dnssec, Lookup, Question, svcb};
 use crate::name::{DomainName, NameBuf};
 
-/// The TTL of records served past their time (RFC 8767 §4).
-const STALE_TTL: u32 = 30;
-/// More than a message can hold beside a question and an OPT record.
-const MAX_MESSAGE: usize = 65_000;
-
 /// An answer as it is held: records in wire form, names in lower case and compressed against the question's name at
 /// offset 12 of the message they will stand in; with what a policy wants to know of them beside.
 #[derive(Clone, Debug)]
@@ -233,3 +228,8 @@ fn covers(record: &Record, altered: &[(DomainName, u16)]) -> bool {
     let of = |(owner, kind): &(DomainName, u16)| *owner == record.owner && covered == Ok(*kind);
     record.kind == kind::RRSIG && altered.iter().any(of)
 }
+
+/// The TTL of records served past their time (RFC 8767 §4).
+const STALE_TTL: u32 = 30;
+/// More than a message can hold beside a question and an OPT record.
+const MAX_MESSAGE: usize = 65_000;

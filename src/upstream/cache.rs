@@ -19,23 +19,6 @@ use super::{Dnssec, Failure, Held, Probe};
 use crate::config;
 use crate::name::{DomainName, NameRef};
 
-/// More shards than cores that matter, so that two threads seldom want the same lock.
-const MAX_SHARDS: usize = 16;
-/// Below this a shard's small queue would be of no use.
-const MIN_SHARD: usize = 64;
-/// Bytes that an entry may take on average; an answer of a few addresses takes about 350.
-const BYTES_PER_ENTRY: usize = 512;
-/// What an entry takes beside its name and its answer: the slot and its places in table and queue.
-const ENTRY_OVERHEAD: usize = size_of::<Slot>() + 32;
-/// One part in this many is the small queue.
-const SMALL_PART: usize = 10;
-/// Uses counted at most: an entry passed over this often in a row leaves the main queue.
-const MAX_USES: u8 = 3;
-/// How long a failure is remembered, at first and at most; doubled with each in a row (RFC 9520 §3.2).
-const FAILURE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30);
-/// The last part of its lifetime in which an entry in use is renewed.
-const REFRESH_PART: u32 = 10;
-
 /// What an entry is found by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key<'a> {
@@ -353,6 +336,23 @@ impl Stored {
         (age < lifetime).then(|| Held { answer: self.answer.clone(), age, stale: false, refresh_due })
     }
 }
+
+/// More shards than cores that matter, so that two threads seldom want the same lock.
+const MAX_SHARDS: usize = 16;
+/// Below this a shard's small queue would be of no use.
+const MIN_SHARD: usize = 64;
+/// Bytes that an entry may take on average; an answer of a few addresses takes about 350.
+const BYTES_PER_ENTRY: usize = 512;
+/// What an entry takes beside its name and its answer: the slot and its places in table and queue.
+const ENTRY_OVERHEAD: usize = size_of::<Slot>() + 32;
+/// One part in this many is the small queue.
+const SMALL_PART: usize = 10;
+/// Uses counted at most: an entry passed over this often in a row leaves the main queue.
+const MAX_USES: u8 = 3;
+/// How long a failure is remembered, at first and at most; doubled with each in a row (RFC 9520 §3.2).
+const FAILURE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30);
+/// The last part of its lifetime in which an entry in use is renewed.
+const REFRESH_PART: u32 = 10;
 
 #[cfg(test)]
 mod tests;

@@ -7,11 +7,6 @@ use super::Question;
 use super::wire::{Malformed, Message, RawRecord, kind, plain_name, rcode, read_u16, read_u32};
 use crate::name::{DomainName, NameBuf, NameRef};
 
-/// More links than a sensible chain has; a ring runs out of them too. CVE-2019-19331 is about longer ones.
-const MAX_LINKS: usize = 8;
-/// More denial-of-existence records than any negative answer needs (RFC 5155 §7.2: three, signed).
-const MAX_PROOFS: usize = 12;
-
 /// Why a server's answer to the right question is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -220,6 +215,11 @@ fn add_other_targets(kept: &mut Kept) -> Result<(), Malformed> {
     }
     Ok(())
 }
+
+/// More links than a sensible chain has; a ring runs out of them too. CVE-2019-19331 is about longer ones.
+const MAX_LINKS: usize = 8;
+/// More denial-of-existence records than any negative answer needs (RFC 5155 §7.2: three, signed).
+const MAX_PROOFS: usize = 12;
 
 #[cfg(test)]
 mod tests;

@@ -14,11 +14,6 @@ use super::answer::Answer;
 use super::inquiry::{Inquiry, Trouble};
 use super::server::Server;
 
-/// How late an answer is before a second server is asked, at least and at most; a server's own round trip decides.
-const HEDGE: std::ops::RangeInclusive<Duration> = Duration::from_millis(60)..=Duration::from_millis(200);
-/// A recursive server that has to go and look takes many times its round trip.
-const HEDGE_ROUND_TRIPS: u32 = 8;
-
 /// Asks servers until one answers. At the deadline, when all have failed, or when the allowance is used up, the
 /// question has failed: as failing if any server said so, else as unreachable.
 pub(super) async fn choose(servers: &[Arc<Server>], inquiry: Inquiry, deadline: Instant) -> Result<Answer, Failure> {
@@ -184,6 +179,11 @@ fn hedge_delay(round_trip: Option<Duration>) -> Duration {
     let delay = round_trip.map_or(*HEDGE.end(), |round_trip| round_trip * HEDGE_ROUND_TRIPS);
     delay.clamp(*HEDGE.start(), *HEDGE.end())
 }
+
+/// How late an answer is before a second server is asked, at least and at most; a server's own round trip decides.
+const HEDGE: std::ops::RangeInclusive<Duration> = Duration::from_millis(60)..=Duration::from_millis(200);
+/// A recursive server that has to go and look takes many times its round trip.
+const HEDGE_ROUND_TRIPS: u32 = 8;
 
 #[cfg(test)]
 mod tests;

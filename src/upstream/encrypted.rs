@@ -25,9 +25,6 @@ use super::inquiry::{Inquiry, Transport, Trouble};
 use super::query::{Letters, Query};
 use super::wire::Message;
 
-/// A connection on which an answer was awaited in vain for so long is not used again: its other end may be gone.
-const SILENCE: Duration = Duration::from_secs(1);
-
 type Connection = DnsExchange<TokioRuntimeProvider>;
 
 /// One server, spoken to over TLS.
@@ -164,6 +161,9 @@ impl std::fmt::Debug for Encrypted {
         f.debug_struct("Encrypted").field("address", &self.address).finish_non_exhaustive()
     }
 }
+
+/// A connection on which an answer was awaited in vain for so long is not used again: its other end may be gone.
+const SILENCE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

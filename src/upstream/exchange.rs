@@ -18,11 +18,6 @@ use super::inquiry::{Inquiry, Transport, Trouble};
 use super::query::{Letters, Query, Reply};
 use super::wire::{HEADER, Message};
 
-/// Datagrams that are not the answer, after which the question goes to TCP: someone may be guessing (RFC 5452 §9.2).
-const MAX_NEAR_MISSES: u32 = 20;
-/// Room for servers that send more than they were told to.
-const RECEIVE_BUFFER: usize = 4096;
-
 /// One server, spoken to in the clear.
 #[derive(Debug)]
 pub(super) struct Plain {
@@ -157,6 +152,11 @@ async fn exchange_framed(server: SocketAddr, query: &[u8]) -> Result<Vec<u8>, Tr
     stream.read_exact(&mut response).await.map_err(Trouble::dead)?;
     Ok(response)
 }
+
+/// Datagrams that are not the answer, after which the question goes to TCP: someone may be guessing (RFC 5452 §9.2).
+const MAX_NEAR_MISSES: u32 = 20;
+/// Room for servers that send more than they were told to.
+const RECEIVE_BUFFER: usize = 4096;
 
 #[cfg(test)]
 mod tests;

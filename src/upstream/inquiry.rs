@@ -10,9 +10,6 @@ use super::Question;
 use super::answer::Answer;
 use super::chain::Fault;
 
-/// All that one question may cost upstream: datagrams and connections, over all servers.
-const MAX_PACKETS: u8 = 6;
-
 /// One way to put a question to one server. Dropping the future gives the attempt up.
 #[async_trait]
 pub(super) trait Transport: Send + Sync + std::fmt::Debug {
@@ -82,3 +79,6 @@ impl Trouble {
         }
     }
 }
+
+/// All that one question may cost upstream: datagrams and connections, over all servers.
+const MAX_PACKETS: u8 = 6;

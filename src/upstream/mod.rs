@@ -50,11 +50,6 @@ use self::system::{SystemPaths, SystemServers};
 use crate::config::{self, UpstreamServer};
 use crate::name::{DomainName, NameRef};
 
-/// Questions under way upstream at a time; each has a socket or two.
-const MAX_IN_FLIGHT: usize = 512;
-/// How often the host's own servers are read again.
-const SYSTEM_POLL: Duration = Duration::from_secs(3);
-
 /// What a client wants of DNSSEC, handed on to the servers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Dnssec {
@@ -373,6 +368,11 @@ async fn follow_system(resolver: Weak<Resolver>, paths: SystemPaths, mut known: 
         }
     }
 }
+
+/// Questions under way upstream at a time; each has a socket or two.
+const MAX_IN_FLIGHT: usize = 512;
+/// How often the host's own servers are read again.
+const SYSTEM_POLL: Duration = Duration::from_secs(3);
 
 /// What the targets in fuzz/ reach beside [`Answer::parse`].
 #[cfg(fuzzing)]

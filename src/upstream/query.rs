@@ -3,13 +3,6 @@
 use super::wire::{CD, HEADER, Message, RD, kind};
 use super::{Dnssec, Question};
 
-/// What fits every path without fragments (RFC 9715).
-const UDP_PAYLOAD: u16 = 1232;
-/// An OPT record without options.
-const OPT_LENGTH: usize = 11;
-/// OPT flag: DNSSEC records are wanted (RFC 3225).
-const DO: u16 = 0x8000;
-
 /// The letters of the question as sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Letters {
@@ -97,3 +90,10 @@ fn mix_case(name: &mut [u8]) {
         }
     }
 }
+
+/// What fits every path without fragments (RFC 9715).
+const UDP_PAYLOAD: u16 = 1232;
+/// An OPT record without options.
+const OPT_LENGTH: usize = 11;
+/// OPT flag: DNSSEC records are wanted (RFC 3225).
+const DO: u16 = 0x8000;

@@ -17,9 +17,6 @@ use super::{Lookup, UpstreamError};
 use crate::config::{self, UpstreamServer};
 use crate::name::{DomainName, NameRef};
 
-/// Servers remembered beyond those in use, for their history.
-const MAX_IDLE_SERVERS: usize = 256;
-
 /// Which servers answer for which names.
 #[derive(Debug)]
 pub(super) struct Routes {
@@ -181,3 +178,6 @@ fn connect(wanted: &UpstreamServer) -> Result<Server, UpstreamError> {
         }
     }
 }
+
+/// Servers remembered beyond those in use, for their history.
+const MAX_IDLE_SERVERS: usize = 256;

@@ -10,18 +10,6 @@ use tokio::time::Instant;
 use super::answer::Answer;
 use super::inquiry::{Inquiry, Transport, Trouble};
 
-/// What a server that was never asked is taken to need.
-const UNKNOWN_ROUND_TRIP: Duration = Duration::from_millis(100);
-/// How long a server rests after its first failure; doubled with each one soon after, up to [`MAX_REST`].
-const REST: Duration = Duration::from_secs(1);
-/// Low enough for a server to be back within half a minute of its recovery.
-const MAX_REST: Duration = Duration::from_secs(16);
-/// A failure this long ago does not make the next rest longer.
-const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
-/// With each question that a server is passed over, this part of its round trip is forgotten, so that it gets another
-/// try after some hundreds.
-const FORGOTTEN_PART: u32 = 512;
-
 /// A server with its history. Shared by every route that leads to it.
 #[derive(Debug)]
 pub(super) struct Server {
@@ -158,3 +146,15 @@ impl fmt::Display for Server {
         f.write_str(&self.name)
     }
 }
+
+/// What a server that was never asked is taken to need.
+const UNKNOWN_ROUND_TRIP: Duration = Duration::from_millis(100);
+/// How long a server rests after its first failure; doubled with each one soon after, up to [`MAX_REST`].
+const REST: Duration = Duration::from_secs(1);
+/// Low enough for a server to be back within half a minute of its recovery.
+const MAX_REST: Duration = Duration::from_secs(16);
+/// A failure this long ago does not make the next rest longer.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
+/// With each question that a server is passed over, this part of its round trip is forgotten, so that it gets another
+/// try after some hundreds.
+const FORGOTTEN_PART: u32 = 512;

@@ -5,11 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::addresses::is_private;
 use super::wire::{Malformed, plain_name, read_u16};
 
-/// Keys that a client must understand (RFC 9460 §8).
-const MANDATORY: u16 = 0;
-const IPV4_HINT: u16 = 4;
-const IPV6_HINT: u16 = 6;
-
 /// The addresses that a record's data hints at.
 pub(super) fn hints(data: &[u8]) -> Result<Vec<IpAddr>, Malformed> {
     let mut addresses = Vec::new();
@@ -91,6 +86,11 @@ fn octets(address: IpAddr) -> Vec<u8> {
         IpAddr::V6(address) => address.octets().to_vec(),
     }
 }
+
+/// Keys that a client must understand (RFC 9460 §8).
+const MANDATORY: u16 = 0;
+const IPV4_HINT: u16 = 4;
+const IPV6_HINT: u16 = 6;
 
 #[cfg(test)]
 mod tests {

@@ -14,12 +14,6 @@ use nix::net::if_::if_nametoindex;
 
 use crate::name::DomainName;
 
-/// More than any of these files has reason to be.
-const MAX_FILE: usize = 64 * 1024;
-const DNS_PORT: u16 = 53;
-/// Where systemd-resolved's stub listens.
-const STUBS: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 53), Ipv4Addr::new(127, 0, 0, 54)];
-
 /// What the host uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct SystemServers {
@@ -190,6 +184,12 @@ fn parse_server(word: &str) -> Option<SocketAddr> {
         _ => Some(address),
     }
 }
+
+/// More than any of these files has reason to be.
+const MAX_FILE: usize = 64 * 1024;
+const DNS_PORT: u16 = 53;
+/// Where systemd-resolved's stub listens.
+const STUBS: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 53), Ipv4Addr::new(127, 0, 0, 54)];
 
 #[cfg(test)]
 mod tests;

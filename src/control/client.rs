@@ -68,7 +68,7 @@ pub struct Events {
 }
 
 impl Client {
-    /// Asks the server that listens at `socket`.
+    /// Asks the server that listens at `socket`. Each request fails with a [`ClientError`] that says why.
     pub fn new(socket: &Path) -> Self {
         Self { socket: socket.to_owned() }
     }

@@ -37,6 +37,9 @@ pub enum OnBehalf {
 pub struct UnknownGroup(pub String);
 
 /// Judges `question` and says why. `record_types` are those the server hands out where an entry does not say.
+///
+/// # Errors
+/// The question is on behalf of a group that the policy does not have.
 pub fn check(snapshot: &Snapshot, question: &Question, record_types: &[u16]) -> Result<CheckReport, UnknownGroup> {
     let name = question.name.as_name();
     let judgement = match &question.on_behalf {

@@ -39,6 +39,9 @@ pub enum SocketError {
 
 impl ControlSocket {
     /// Listens at `path`; makes its folder if need be. The file appears with its final mode, by a rename.
+    ///
+    /// # Errors
+    /// Another server is there, something else is in the way, or the folder or the socket cannot be made or trusted.
     pub fn bind(path: &Path) -> Result<(Self, UnixListener), SocketError> {
         let failed = |source| SocketError::Io { path: path.to_owned(), source };
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {

@@ -111,6 +111,9 @@ pub enum StartError {
 impl Daemon {
     /// Binds everything and puts the policy in force. A faulty policy is no error: the last good one, or none, is in
     /// force then, and says so. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// A listener, the control socket, the metrics or the upstreams cannot be had. What was bound by then is free again.
     pub async fn start(settings: &Settings, process: Process) -> Result<Self, StartError> {
         let hangups = signals::hangups().map_err(StartError::Signals)?;
         let listeners = Listeners::bind(&settings.server)?;

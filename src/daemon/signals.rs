@@ -9,6 +9,9 @@ use crate::policy::reload::Cause;
 use crate::policy::watch::ReloadHandle;
 
 /// Ready when the process is told to stop. From the call on, neither signal ends the process by itself.
+///
+/// # Errors
+/// The runtime cannot listen to signals.
 pub fn termination() -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

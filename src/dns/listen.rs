@@ -114,6 +114,9 @@ fn taken_hint(address: SocketAddr, owner: Option<&PortOwner>) -> String {
 
 impl Listeners {
     /// Binds everything that the settings name. Port 0: TCP takes a free port, UDP the same one.
+    ///
+    /// # Errors
+    /// The first socket that cannot be bound, with who has its port, or the certificate.
     pub fn bind(server: &Server) -> Result<Self, BindError> {
         let plain = server.listen.iter().map(|&address| bind_plain(server, address)).collect::<Result<_, _>>()?;
         let mut encrypted = Vec::new();
@@ -140,8 +143,10 @@ impl Listeners {
             .collect()
     }
 
-    /// Serves until `shutdown`, then takes nothing new and waits for what is in flight, three seconds at most. Fails if
-    /// a socket cannot be handed to the runtime, or a listener ends before its time.
+    /// Serves until `shutdown`, then takes nothing new and waits for what is in flight, three seconds at most.
+    ///
+    /// # Errors
+    /// A socket cannot be handed to the runtime, or a listener ends before its time.
     pub async fn run(self, pipeline: Arc<Pipeline>, shutdown: impl Future<Output = ()> + Send) -> io::Result<()> {
         let (stop, stopped) = watch::channel(());
         let mut tasks = self.start(&pipeline, &stopped)?;

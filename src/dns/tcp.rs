@@ -1,5 +1,5 @@
-//! DNS over TCP, and what TLS carries over it: pipelined queries, answers in whatever order they are ready (RFC 7766), and nothing that a client can
-//! hold on to for long.
+//! DNS over TCP, and what TLS carries over it: pipelined queries, answers in whatever order they are ready (RFC 7766),
+//! and nothing that a client can hold on to for long.
 //!
 //! Every connection is on a clock: for its first byte, for each whole query, for taking its answers. There is a limit
 //! for all connections and for each client's; the connection that beats it takes the place of the one that has been

@@ -146,6 +146,9 @@ impl Recent {
     }
 
     /// Entries from now on, each as one server-sent event; ends when the reader is too slow.
+    ///
+    /// # Errors
+    /// As many follow as may.
     pub fn follow(&self, filter: Filter) -> Result<mpsc::Receiver<Bytes>, TooManyFollowers> {
         let mut inner = self.lock();
         inner.followers.retain(|follower| !follower.queue.is_closed());

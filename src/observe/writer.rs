@@ -26,6 +26,9 @@ pub struct Line<'w> {
 
 impl LineWriter {
     /// Starts the thread that writes to `out`.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
     pub fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
         let (queue, lines) = sync_channel(QUEUE);
         let waiting = Arc::new(AtomicUsize::new(0));

@@ -10,7 +10,7 @@ use jsonc_parser::{CollectOptions, ParseOptions};
 
 use super::{Member, Node, Report, Span, Table, Value};
 
-/// Reads an object; a syntax error is the only complaint then, since the library stops at the first.
+/// Reads an object. Of syntax errors only the first is told, since the library stops there.
 pub(super) fn parse<'s>(text: &'s str, report: &mut Report<'_>) -> Option<Table<'s>> {
     if text.starts_with(BYTE_ORDER_MARK) {
         let message = "a byte order mark, which JSON has not (RFC 8259 §8.1)";
@@ -22,7 +22,8 @@ pub(super) fn parse<'s>(text: &'s str, report: &mut Report<'_>) -> Option<Table<
         Err(error) => {
             let message = lower_first(&error.kind().to_string());
             report.broken(span_of(error.range()), message, hint(error.kind()));
-            return None;
+            // The file is refused; what else is wrong in it is told as far as a forgiving reading gets.
+            jsonc_parser::parse_to_ast(text, &CollectOptions::default(), &FORGIVING).ok()?
         }
     };
     let Some(value) = parsed.value else {
@@ -118,4 +119,17 @@ const STRICT: ParseOptions = ParseOptions {
     allow_bare_decimal_point_numbers: false,
     allow_non_finite_numbers: false,
     allow_extended_string_escapes: false,
+};
+/// Whatever can be guessed.
+const FORGIVING: ParseOptions = ParseOptions {
+    allow_comments: true,
+    allow_loose_object_property_names: true,
+    allow_trailing_commas: true,
+    allow_missing_commas: true,
+    allow_single_quoted_strings: true,
+    allow_hexadecimal_numbers: true,
+    allow_unary_plus_numbers: true,
+    allow_bare_decimal_point_numbers: true,
+    allow_non_finite_numbers: true,
+    allow_extended_string_escapes: true,
 };

@@ -344,6 +344,19 @@ fn an_empty_or_missing_directory_is_a_fault() {
 }
 
 #[test]
+fn a_slip_in_json_hides_no_other_fault_of_the_file() {
+    for slip in ["// a comment\n", "'single': 1,\n", "\"a\": 1 \"b\": 2,\n"] {
+        let text = format!(
+            "{{\"version\": 1,\n{slip}\"registry\": [{{\"name\": \"a\", \"hosts\": [\"https://x.example\"]}}]}}"
+        );
+        let (_, found) = Document::parse(Source::new("a.json", text));
+        assert_eq!(found.first().map(|fault| fault.excerpt.as_ref().unwrap().line), Some(2), "{slip}: {found:?}");
+        let last = found.last().unwrap();
+        assert_eq!(last.message, "`https://x.example` is a URL", "{slip}: {found:?}");
+    }
+}
+
+#[test]
 fn a_file_in_place_of_the_directory_is_met_with_the_directory_to_name() {
     let directory = directory(&[("a.toml", b"version = 1")]);
     let faults = read_directory(&directory.path().join("a.toml")).unwrap_err();

@@ -341,8 +341,8 @@ impl fmt::Display for Denial<'_> {
             Self::Catalogue(preset) => write!(f, "not allowed: {}", preset.id),
             Self::OnTrial(rule) => write!(f, "on trial: {}", rule.entry().name),
             Self::Unlisted => f.write_str("not on the allowlist"),
-            Self::NoGroup => f.write_str("no group takes this client"),
-            Self::NoPolicy => f.write_str("no valid policy is in force"),
+            Self::NoGroup => f.write_str("no group for this client"),
+            Self::NoPolicy => f.write_str("no valid policy in force"),
         }
     }
 }
@@ -414,6 +414,13 @@ mod tests {
     "#;
 
     // ── which group ──
+
+    #[test]
+    fn the_fixed_reasons_fit_an_extended_dns_error_beside_a_cookie() {
+        for reason in [Denial::Unlisted, Denial::NoGroup, Denial::NoPolicy].map(|denial| denial.to_string()) {
+            assert!(reason.len() <= 25, "{reason}");
+        }
+    }
 
     #[test]
     fn without_groups_every_client_may_use_everything() {

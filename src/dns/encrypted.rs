@@ -292,7 +292,7 @@ mod tests {
             ("GET /dns-query?dns=AACAAAAAAAAAAAAA", "", "400"),
             ("DELETE /dns-query", "", "405"),
             ("POST /dns-query", "Content-Length: 0\r\n", "415"),
-            ("POST /dns-query", "Content-Type: application/dns-message\r\nContent-Length: 99999\r\n", "413"),
+            ("POST /dns-query", "Content-Type: application/dns-message\r\nContent-Length: 4097\r\n", "413"),
         ] {
             let request = format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
             let (head, _) = served.http(request.as_bytes()).await;
@@ -321,6 +321,27 @@ mod tests {
         let _ = tokio::time::timeout(4 * IDLE_TIME, ended).await.expect("a closed connection");
         assert_eq!(served.lab.pipeline.counters().tcp_timed_out.value(), 1);
         drop((requests, response));
+    }
+
+    #[tokio::test]
+    async fn requests_of_a_connection_are_few_and_short() {
+        let served = Served::new().await;
+        let (requests, mut connection) = h2::client::handshake(served.connect(served.doh).await).await.unwrap();
+        let mut pings = connection.ping_pong().unwrap();
+        tokio::select! {
+            ended = &mut connection => panic!("{ended:?}"),
+            answered = pings.ping(h2::Ping::opaque()) => drop(answered.unwrap()),
+        }
+        assert_eq!(connection.max_concurrent_send_streams(), 16);
+        let ended = tokio::spawn(connection);
+        let request = http::Request::post(format!("https://x{PATH}")).header("content-type", "application/dns-message");
+        let mut requests = requests.ready().await.unwrap();
+        let (response, mut body) = requests.send_request(request.body(()).unwrap(), false).unwrap();
+        body.send_data(vec![0; 4097].into(), false).unwrap();
+        let response = tokio::time::timeout(PATIENCE / 2, response).await.expect("no wait for the rest").unwrap();
+        assert_eq!(response.status(), 413);
+        drop((requests, ended));
+        served.stop().await;
     }
 
     #[tokio::test]

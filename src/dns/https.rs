@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
 use super::Peer;
-use super::connections::{Activity, IDLE_TIME, MAX_QUERY};
+use super::connections::{Activity, IDLE_TIME};
 use super::pipeline::{Pipeline, Step};
 use super::stop::stop;
 
@@ -61,8 +61,9 @@ pub(super) async fn serve_stream(
 fn bounded() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE_TIME).max_headers(MAX_HEADERS);
-    builder.http1().max_buf_size(2 * MAX_QUERY);
+    builder.http1().max_buf_size(MAX_HEADER_BUFFER);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS).max_header_list_size(MAX_HEADER_LIST);
+    builder.http2().initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW);
     builder
 }
 
@@ -195,11 +196,17 @@ impl Refusal {
 /// RFC 8484 §4.1 leaves the path to the server; this one is everybody's.
 pub(super) const PATH: &str = "/dns-query";
 const MESSAGE: &str = "application/dns-message";
-/// Queries of one connection that are resolved at a time, as over TCP.
-const MAX_STREAMS: u32 = 64;
+/// Requests of one connection at a time. Each may hold a whole [`MAX_QUERY`] and some kilobytes of HTTP, on each of all
+/// connections; those beyond wait at the client.
+const MAX_STREAMS: u32 = 16;
+/// Several times what a query padded as RFC 8467 asks is long.
+const MAX_QUERY: usize = 4 * 1024;
+/// What a client may send before it is read: the least that HTTP/2 begins with.
+const WINDOW: u32 = 65_535;
 const MAX_HEADERS: usize = 64;
 /// Room for a GET request of the longest query.
-const MAX_HEADER_LIST: u32 = 32 * 1024;
+const MAX_HEADER_LIST: u32 = 16 * 1024;
+const MAX_HEADER_BUFFER: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {

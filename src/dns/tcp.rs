@@ -12,6 +12,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConnection;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -151,7 +152,8 @@ async fn serve(
 }
 
 async fn shake_hands(acceptor: &TlsAcceptor, stream: TcpStream, counters: &Counters) -> Option<TlsStream<TcpStream>> {
-    if let Ok(Ok(stream)) = timeout(IDLE_TIME, acceptor.accept(stream)).await {
+    let bounded = |session: &mut ServerConnection| session.set_buffer_limit(Some(SEGMENT));
+    if let Ok(Ok(stream)) = timeout(IDLE_TIME, acceptor.accept_with(stream, bounded)).await {
         return Some(stream);
     }
     counters.tls_failed.increment();
@@ -319,7 +321,7 @@ const FIRST_BYTE_TIME: Duration = Duration::from_secs(2);
 const WRITE_TIME: Duration = Duration::from_secs(5);
 /// Queries of one connection that are resolved or whose answers wait to be written.
 const ANSWERS_WAITING: usize = 64;
-/// Answers are gathered up to this before they are written.
+/// Answers are gathered up to this before they are written; TLS keeps no more than this of what a client does not take.
 const SEGMENT: usize = 16 * 1024;
 
 const SHORTEST_BACKOFF: Duration = Duration::from_millis(10);

@@ -121,7 +121,8 @@ fn entries(snapshot: &Snapshot) -> String {
     let more = names.len().saturating_sub(MAX_ENTRIES);
     names.truncate(MAX_ENTRIES);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{}{more} ({})", names.join(", "), counted(snapshot.rule_count(), "rule"))
+    let rules = counted(snapshot.rule_count(), "rule");
+    if names.is_empty() { rules } else { format!("{}{more} ({rules})", names.join(", ")) }
 }
 
 fn upstreams(settings: &Settings) -> String {

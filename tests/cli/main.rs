@@ -121,7 +121,9 @@ fn a_refused_policy_is_logged_fault_by_fault() {
 
 #[test]
 fn a_start_with_a_faulty_policy_and_no_earlier_one_denies_everything_and_says_so() {
-    let server = server(BROKEN);
+    let mut server = server(BROKEN);
+    let policy = server.wait_printed("  policy  ");
+    assert!(policy.ends_with("policy.d: 0 rules"), "{policy}");
     assert_eq!(server.ask("a.example"), (NXDOMAIN, 0));
     let status = server.place.run(&["status", "--json"]);
     let report: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();

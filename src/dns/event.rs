@@ -3,14 +3,13 @@
 //! Whether an event may be told is checked before any of it is built, so that a client in a loop costs neither memory
 //! nor disk: a full channel or a used-up budget drops the event and counts it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
-use super::{Peer, Transport};
+use super::Peer;
 use crate::config::QueryLog;
 use crate::diagnostic::Place;
 use crate::name::DomainName;
@@ -58,23 +57,6 @@ pub struct EventRule {
     pub pattern: String,
     /// Its place; `None` for a rule that no file holds.
     pub place: Option<Place>,
-}
-
-impl Event {
-    /// The client's address and port.
-    pub fn client(&self) -> SocketAddr {
-        self.peer.client
-    }
-
-    /// How the question came.
-    pub fn transport(&self) -> Transport {
-        self.peer.transport
-    }
-
-    /// Whether it resolved only because of audit.
-    pub fn would_deny(&self) -> bool {
-        self.decision == Decision::Audit
-    }
 }
 
 /// Takes events, within limits.
@@ -188,6 +170,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::dns::Transport;
 
     fn event(decision: Decision) -> Event {
         let address = "127.0.0.1:53".parse().unwrap();

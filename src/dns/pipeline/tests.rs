@@ -300,7 +300,7 @@ async fn under_audit_the_answer_is_the_upstreams() {
     let counters = lab.pipeline.counters();
     assert_eq!((counters.would_deny.value(), counters.denied.value(), counters.would_filter.value()), (3, 0, 3));
     let event = lab.events.recv().await.unwrap();
-    assert!(event.would_deny() && event.reason == "not on the allowlist", "{event:?}");
+    assert!(event.decision == Decision::Audit && event.reason == "not on the allowlist", "{event:?}");
 }
 
 // ── upstreams in trouble ──
@@ -545,7 +545,7 @@ async fn an_event_says_who_asked_what_and_which_rule_decided() {
     let event = lab.events.recv().await.unwrap();
     assert_eq!((event.name.to_string(), event.record_type, event.rcode), ("ok.example".to_owned(), 1, 0));
     assert_eq!(
-        (event.decision, event.entry.as_deref(), event.client()),
+        (event.decision, event.entry.as_deref(), event.peer.client),
         (Decision::Allow, Some("good"), lab.peer.client)
     );
     let rule = event.rule.unwrap();

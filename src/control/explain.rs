@@ -84,8 +84,7 @@ impl From<Verdict<'_>> for VerdictWord {
 }
 
 fn rule_report(rule: RuleRef<'_>) -> RuleReport {
-    let (path, line) = rule.place().map(|place| (place.path.to_path_buf(), place.line)).unzip();
-    RuleReport { pattern: rule.pattern().to_string(), path, line }
+    RuleReport::new(rule.pattern().to_string(), rule.place())
 }
 
 fn group_report(group: GroupRef<'_>) -> GroupReport {

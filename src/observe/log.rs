@@ -88,8 +88,7 @@ impl From<Decision> for VerdictWord {
 
 impl From<EventRule> for RuleReport {
     fn from(rule: EventRule) -> Self {
-        let (path, line) = rule.place.map(|place| (place.path.to_path_buf(), place.line)).unzip();
-        Self { pattern: rule.pattern, path, line }
+        Self::new(rule.pattern, rule.place)
     }
 }
 

@@ -10,6 +10,7 @@ use hyper::body::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use crate::diagnostic::Place;
 use crate::name::DomainName;
 
 /// One question and what became of it. Names are in presentation form, every odd byte escaped.
@@ -65,6 +66,14 @@ pub enum VerdictWord {
     Deny,
     /// It resolves, and would not if the policy were enforced.
     Audit,
+}
+
+impl RuleReport {
+    /// The rule of this pattern, from where it was written.
+    pub fn new(pattern: String, place: Option<Place>) -> Self {
+        let (path, line) = place.map(|place| (place.path.to_path_buf(), place.line)).unzip();
+        Self { pattern, path, line }
+    }
 }
 
 /// Which entries a reader wants; an empty filter wants all.

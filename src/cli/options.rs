@@ -1,12 +1,12 @@
 //! The options every command takes, and the settings and server they lead to.
 
-use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
-use crate::config::{Environment, PolicySource, Settings};
+use crate::address::{self, DNS_PORT};
+use crate::config::{Environment, PolicySource, SYSTEM_SOCKET, Settings};
 use crate::control::Client;
 use crate::diagnostic::{Diagnostic, Source};
 
@@ -83,7 +83,7 @@ impl Options {
         }
         let named = self.read_settings()?.settings.control.socket;
         let is_default = self.config.is_none() && named == Environment::of_process().control_socket();
-        let service = Path::new(SERVICE_SOCKET);
+        let service = Path::new(SYSTEM_SOCKET);
         Ok(Client::new(if is_default && !named.exists() && service.exists() { service } else { &named }))
     }
 
@@ -113,11 +113,7 @@ pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
 }
 
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    let address = text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS_PORT)));
-    address.map_err(|_| "an IP address, with a port or without: 127.0.0.1:5300, [::1]:5300".to_owned())
+    address::parse_socket(text, DNS_PORT).map_err(|fault| format!("{}: {}", fault.message, fault.hint))
 }
 
 const DEFAULT_CONFIG: &str = "/etc/pullgate/pullgate.toml";
-/// Where the packaged service has its control socket.
-const SERVICE_SOCKET: &str = "/run/pullgate/control.sock";
-const DNS_PORT: u16 = 53;

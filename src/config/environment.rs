@@ -79,8 +79,8 @@ fn absolute(value: Option<OsString>) -> Option<PathBuf> {
 
 /// State of a service that root starts without systemd.
 const SYSTEM_STATE: &str = "/var/lib/pullgate";
-/// Socket of a service that root starts without systemd.
-const SYSTEM_SOCKET: &str = "/run/pullgate/control.sock";
+/// Control socket of the packaged service, and of one that root starts without systemd.
+pub const SYSTEM_SOCKET: &str = "/run/pullgate/control.sock";
 const OWN_FOLDER: &str = "pullgate";
 
 #[cfg(test)]

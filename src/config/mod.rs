@@ -5,7 +5,7 @@ mod read;
 mod settings;
 mod upstream_server;
 
-pub use environment::Environment;
+pub use environment::{Environment, SYSTEM_SOCKET};
 pub use settings::{
     Ancestors, Blocked, Cache, Control, Log, LogFormat, Policy, PolicySource, QueryLog, Route, Server, Settings, Tls,
     Upstream, UpstreamServer,

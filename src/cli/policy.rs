@@ -48,7 +48,7 @@ enum Command {
     ///
     /// With one folder: what would change if it were put in force on the running server.
     ///
-    /// Exit codes: 0 the same; 1 different; 69 the server is not running; 78 a folder has faults.
+    /// Exit codes: 0 the same verdicts; 1 different; 69 the server is not running; 78 a folder has faults.
     Diff {
         /// The policy as it is; alone: the policy as it might be
         old: PathBuf,
@@ -179,6 +179,9 @@ fn diff(options: &Options, (old, new): (&Path, Option<&Path>), json: bool, outpu
         output.json(&changes)?;
     } else {
         changes.iter().try_for_each(|change| print_change(change, output))?;
+        if changes.is_empty() && old.digest != new.digest {
+            writeln!(output, "no verdict differs, but other terms of the entries do")?;
+        }
     }
     Ok(if changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(failure::NO) })
 }

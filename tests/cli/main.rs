@@ -308,6 +308,20 @@ fn a_client_that_says_nothing_keeps_no_other_one_waiting() {
 }
 
 #[test]
+fn policies_with_the_same_verdicts_and_other_terms_are_not_called_the_same() {
+    let service =
+        |server: &str| format!("[[service]]\nname = \"s\"\nnames = [\"s.example\"]\nservers = [\"{server}\"]\n");
+    let (old, new) = (place(&service("10.0.0.1")), place(&service("10.0.0.2")));
+    let [old_folder, new_folder] = [&old, &new].map(|place| place.path("policy.d").display().to_string());
+    let ended = old.run(&["policy", "diff", &old_folder, &new_folder]);
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (Some(0), "no verdict differs, but other terms of the entries do\n")
+    );
+    assert_eq!(old.run(&["policy", "diff", &old_folder, &old_folder]).stdout, "");
+}
+
+#[test]
 fn check_needs_no_server_and_its_exit_code_is_the_verdict() {
     let place = place(ALLOW_A);
     let allowed = place.run(&["check", "a.example"]);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::addresses::is_private;
 use super::chain::{Fault, Kept, Record, reduce};
-use super::query::{Letters, Query};
+use super::query::{Edns, Letters, Query};
 use super::wire::{HEADER, Malformed, Message, Writer, change_ttls, kind, read_u16, read_u32};
 use super::{Dnssec, Lookup, Question, svcb};
 use crate::name::{DomainName, NameBuf};
@@ -34,7 +34,7 @@ impl Answer {
     pub fn parse(response: &[u8], lookup: &Lookup<'_>, max_ttl: Duration) -> Result<Self, Fault> {
         let message = Message::parse(response)?;
         let question = lookup.question();
-        if message.truncated() || !Query::new(&question, Letters::Lower).asks_what(&message) {
+        if message.truncated() || !Query::new(&question, Letters::Lower, Edns::Yes).asks_what(&message) {
             return Err(Fault::Malformed);
         }
         Self::read(&message, &question, max_ttl)

@@ -22,7 +22,7 @@ use super::MAX_IN_FLIGHT;
 use super::answer::Answer;
 use super::chain::Fault;
 use super::inquiry::{Inquiry, Transport, Trouble};
-use super::query::{Letters, Query};
+use super::query::{Edns, Letters, Query};
 use super::wire::Message;
 
 type Connection = DnsExchange<TokioRuntimeProvider>;
@@ -146,7 +146,7 @@ impl Drop for Wait<'_> {
 impl Transport for Encrypted {
     async fn ask(&self, inquiry: &Inquiry) -> Result<Answer, Trouble> {
         inquiry.spend_packet()?;
-        let query = Query::new(&inquiry.question, Letters::Lower);
+        let query = Query::new(&inquiry.question, Letters::Lower, Edns::Yes);
         let response = self.exchange(&query).await.map_err(|error| Trouble::Dead(std::io::Error::other(error)))?;
         let message = Message::parse(&response).map_err(Fault::from)?;
         if message.truncated() || !query.asks_what(&message) {

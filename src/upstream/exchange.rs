@@ -7,16 +7,19 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::chain::Fault;
 use super::inquiry::{Inquiry, Transport, Trouble};
-use super::query::{Letters, Query, Reply};
-use super::wire::{HEADER, Message};
+use super::query::{Edns, Letters, Query, Reply};
+use super::wire::{HEADER, Message, rcode};
 
 /// One server, spoken to in the clear.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub(super) struct Plain {
     address: SocketAddr,
     /// Whether the server was seen to change the letters of the question: then mixing them is no use.
     folds_case: AtomicBool,
+    /// Until when the server is asked without EDNS, since it was seen not to know it.
+    without_edns: Mutex<Option<Instant>>,
     near_misses: AtomicU64,
     streams: AtomicU64,
 }
@@ -39,11 +44,30 @@ enum Datagram {
 
 impl Plain {
     pub(super) fn new(address: SocketAddr) -> Self {
-        Self { address, folds_case: AtomicBool::new(false), near_misses: AtomicU64::new(0), streams: AtomicU64::new(0) }
+        let [near_misses, streams] = [const { AtomicU64::new(0) }; 2];
+        Self { address, folds_case: AtomicBool::new(false), without_edns: Mutex::default(), near_misses, streams }
     }
 
-    async fn ask_by_datagram(&self, inquiry: &Inquiry) -> Result<Datagram, Trouble> {
-        let query = Query::new(&inquiry.question, self.letters());
+    async fn ask_with(&self, inquiry: &Inquiry, edns: Edns) -> Result<Answer, Trouble> {
+        match self.ask_by_datagram(inquiry, edns).await? {
+            Datagram::Answer(answer) => Ok(*answer),
+            Datagram::AskByStream => self.ask_by_stream(inquiry, edns).await,
+            Datagram::OtherLetters => match self.ask_by_stream(inquiry, edns).await {
+                Err(Trouble::Dead(error)) => self.ask_in_lower_case(inquiry, edns, error).await,
+                outcome => outcome,
+            },
+        }
+    }
+
+    /// For a server that does not understand queries with EDNS (RFC 6891 §6.2.2).
+    async fn ask_without_edns(&self, inquiry: &Inquiry, fault: Fault) -> Result<Answer, Trouble> {
+        let answer = self.ask_with(inquiry, Edns::No).await.map_err(|_no_better| Trouble::Failing(fault))?;
+        *self.without_edns.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + WITHOUT_EDNS);
+        Ok(answer)
+    }
+
+    async fn ask_by_datagram(&self, inquiry: &Inquiry, edns: Edns) -> Result<Datagram, Trouble> {
+        let query = Query::new(&inquiry.question, self.letters(), edns);
         let socket = self.socket().await?;
         inquiry.spend_packet()?;
         socket.send(query.as_bytes()).await.map_err(Trouble::dead)?;
@@ -58,17 +82,18 @@ impl Plain {
                     Err(fault) => return Err(Trouble::Failing(fault)),
                 },
                 Reply::OtherLetters(_) => return Ok(Datagram::OtherLetters),
-                Reply::Foreign => {}
+                Reply::NotUnderstood(code) if edns == Edns::Yes => return Err(Trouble::Failing(Fault::Refused(code))),
+                Reply::NotUnderstood(_) | Reply::Foreign => {}
             }
             self.near_misses.fetch_add(1, Ordering::Relaxed);
         }
         Ok(Datagram::AskByStream)
     }
 
-    async fn ask_by_stream(&self, inquiry: &Inquiry) -> Result<Answer, Trouble> {
+    async fn ask_by_stream(&self, inquiry: &Inquiry, edns: Edns) -> Result<Answer, Trouble> {
         inquiry.spend_packet()?;
         self.streams.fetch_add(1, Ordering::Relaxed);
-        let query = Query::new(&inquiry.question, self.letters());
+        let query = Query::new(&inquiry.question, self.letters(), edns);
         let mut response = exchange_framed(self.address, query.as_bytes()).await?;
         let message = match query.recognise(&response) {
             Reply::Ours(message) => message,
@@ -76,6 +101,7 @@ impl Plain {
                 self.folds_case.store(true, Ordering::Relaxed);
                 message
             }
+            Reply::NotUnderstood(code) => return Err(Trouble::Failing(Fault::Refused(code))),
             Reply::Foreign => return Err(Trouble::Failing(Fault::Malformed)),
         };
         if message.truncated() {
@@ -85,9 +111,9 @@ impl Plain {
     }
 
     /// For a server that changes the letters and has no TCP: what is left is the random port and id.
-    async fn ask_in_lower_case(&self, inquiry: &Inquiry, no_stream: io::Error) -> Result<Answer, Trouble> {
+    async fn ask_in_lower_case(&self, inquiry: &Inquiry, edns: Edns, no_stream: io::Error) -> Result<Answer, Trouble> {
         self.folds_case.store(true, Ordering::Relaxed);
-        match self.ask_by_datagram(inquiry).await? {
+        match self.ask_by_datagram(inquiry, edns).await? {
             Datagram::Answer(answer) => Ok(*answer),
             Datagram::AskByStream | Datagram::OtherLetters => Err(Trouble::Dead(no_stream)),
         }
@@ -105,6 +131,11 @@ impl Plain {
         Ok(socket)
     }
 
+    fn edns(&self) -> Edns {
+        let until = *self.without_edns.lock().unwrap_or_else(PoisonError::into_inner);
+        if until.is_some_and(|until| Instant::now() < until) { Edns::No } else { Edns::Yes }
+    }
+
     fn letters(&self) -> Letters {
         if self.folds_case.load(Ordering::Relaxed) { Letters::Lower } else { Letters::Mixed }
     }
@@ -113,13 +144,12 @@ impl Plain {
 #[async_trait]
 impl Transport for Plain {
     async fn ask(&self, inquiry: &Inquiry) -> Result<Answer, Trouble> {
-        match self.ask_by_datagram(inquiry).await? {
-            Datagram::Answer(answer) => Ok(*answer),
-            Datagram::AskByStream => self.ask_by_stream(inquiry).await,
-            Datagram::OtherLetters => match self.ask_by_stream(inquiry).await {
-                Err(Trouble::Dead(error)) => self.ask_in_lower_case(inquiry, error).await,
-                outcome => outcome,
-            },
+        let edns = self.edns();
+        match self.ask_with(inquiry, edns).await {
+            Err(Trouble::Failing(fault @ Fault::Refused(rcode::FORMERR | rcode::NOTIMP))) if edns == Edns::Yes => {
+                self.ask_without_edns(inquiry, fault).await
+            }
+            outcome => outcome,
         }
     }
 
@@ -157,6 +187,8 @@ async fn exchange_framed(server: SocketAddr, query: &[u8]) -> Result<Vec<u8>, Tr
 const MAX_NEAR_MISSES: u32 = 20;
 /// Room for servers that send more than they were told to.
 const RECEIVE_BUFFER: usize = 4096;
+/// How long a server that knows no EDNS is asked without: it may be replaced by one that does.
+const WITHOUT_EDNS: Duration = Duration::from_secs(15 * 60);
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! A query as a server gets it, and what a response is to it.
 
-use super::wire::{CD, HEADER, Message, RD, kind};
+use super::wire::{CD, HEADER, Message, QR, RD, kind, rcode};
 use super::{Dnssec, Question};
 
 /// The letters of the question as sent.
@@ -11,24 +11,37 @@ pub(super) enum Letters {
     Lower,
 }
 
-/// A query as sent: header, question, OPT record.
-pub(super) struct Query(Vec<u8>);
+/// Whether a query has an OPT record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Edns {
+    Yes,
+    /// For servers from before RFC 2671.
+    No,
+}
+
+/// A query as sent: header, question, OPT record if any.
+pub(super) struct Query {
+    bytes: Vec<u8>,
+    question_end: usize,
+}
 
 /// What an arrived message is to a query.
 pub(super) enum Reply<'a> {
     Ours(Message<'a>),
     /// Right but for the letters: from a server that changes them, or from a forger.
     OtherLetters(Message<'a>),
+    /// A header that says, with this code, that the query was not understood.
+    NotUnderstood(u16),
     Foreign,
 }
 
 impl Query {
     /// The query for a question, with a new random id.
-    pub(super) fn new(question: &Question, letters: Letters) -> Self {
+    pub(super) fn new(question: &Question, letters: Letters, edns: Edns) -> Self {
         let Dnssec { ok, checking_disabled } = question.dnssec;
         let flags = if checking_disabled { RD | CD } else { RD };
         let mut bytes = Vec::with_capacity(HEADER + question.name.as_wire().len() + 15);
-        for value in [rand::random(), flags, 1, 0, 0, 1] {
+        for value in [rand::random(), flags, 1, 0, 0, u16::from(edns == Edns::Yes)] {
             bytes.extend_from_slice(&value.to_be_bytes());
         }
         bytes.extend_from_slice(question.name.as_wire());
@@ -38,16 +51,19 @@ impl Query {
         for value in [question.record_type, kind::CLASS_IN] {
             bytes.extend_from_slice(&value.to_be_bytes());
         }
-        bytes.push(0);
-        for value in [kind::OPT, UDP_PAYLOAD, 0, if ok { DO } else { 0 }, 0] {
-            bytes.extend_from_slice(&value.to_be_bytes());
+        let question_end = bytes.len();
+        if edns == Edns::Yes {
+            bytes.push(0);
+            for value in [kind::OPT, UDP_PAYLOAD, 0, if ok { DO } else { 0 }, 0] {
+                bytes.extend_from_slice(&value.to_be_bytes());
+            }
         }
-        Self(bytes)
+        Self { bytes, question_end }
     }
 
     /// The message.
     pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 
     /// Whether a response is to this question, in whatever letters.
@@ -57,16 +73,24 @@ impl Query {
         echoed.eq_ignore_ascii_case(name) && echoed_rest == rest
     }
 
+    /// The code of a header without a question, as servers send it that could not read the query.
+    fn read_bare(&self, response: &[u8]) -> Option<u16> {
+        let header: &[u8; HEADER] = response.try_into().ok()?;
+        let [flags, code] = [u16::from_be_bytes([header[2], header[3]]), u16::from(header[3] & 0x0f)];
+        let answers_this = header[..2] == self.bytes[..2] && flags & QR != 0 && header[4..] == [0; 8];
+        (answers_this && matches!(code, rcode::FORMERR | rcode::NOTIMP)).then_some(code)
+    }
+
     fn question(&self) -> &[u8] {
-        &self.0[HEADER..self.0.len() - OPT_LENGTH]
+        &self.bytes[HEADER..self.question_end]
     }
 
     /// What a response is to this query.
     pub(super) fn recognise<'a>(&self, response: &'a [u8]) -> Reply<'a> {
         let Ok(message) = Message::parse(response) else {
-            return Reply::Foreign;
+            return self.read_bare(response).map_or(Reply::Foreign, Reply::NotUnderstood);
         };
-        if message.id().to_be_bytes() != self.0[..2] || !self.asks_what(&message) {
+        if message.id().to_be_bytes() != self.bytes[..2] || !self.asks_what(&message) {
             Reply::Foreign
         } else if message.question() == self.question() {
             Reply::Ours(message)
@@ -93,7 +117,5 @@ fn mix_case(name: &mut [u8]) {
 
 /// What fits every path without fragments (RFC 9715).
 const UDP_PAYLOAD: u16 = 1232;
-/// An OPT record without options.
-const OPT_LENGTH: usize = 11;
 /// OPT flag: DNSSEC records are wanted (RFC 3225).
 const DO: u16 = 0x8000;

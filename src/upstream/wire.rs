@@ -30,13 +30,15 @@ pub(super) mod kind {
 /// Response codes that are looked at (RFC 1035 §4.1.1).
 pub(super) mod rcode {
     pub(in crate::upstream) const NOERROR: u16 = 0;
+    pub(in crate::upstream) const FORMERR: u16 = 1;
     pub(in crate::upstream) const NXDOMAIN: u16 = 3;
+    pub(in crate::upstream) const NOTIMP: u16 = 4;
 }
 
 /// The fixed part of every message.
 pub(super) const HEADER: usize = 12;
 /// Header flag: this is a response.
-const QR: u16 = 0x8000;
+pub(super) const QR: u16 = 0x8000;
 /// Header flag: the message was cut to fit a datagram.
 const TC: u16 = 0x0200;
 /// Header flag: please recurse.

@@ -144,11 +144,57 @@ async fn a_server_that_changes_the_letters_and_has_no_tcp_is_believed_in_lower_c
 
 #[tokio::test]
 async fn failures_end_the_exchange_at_once() {
-    for code in [1, 2, 4, 5] {
+    for code in [2, 5] {
         let (outcome, asked) = ask(move |asked| vec![Packet::to(&asked.query).rcode(code).build()]).await;
         let refused = Fault::Refused(u16::from(code));
         assert!(matches!(outcome, Err(Trouble::Failing(fault)) if fault == refused), "response code {code}");
         assert_eq!(asked.len(), 1);
+    }
+}
+
+/// Whether a query has an OPT record, the only record it can have.
+fn has_opt(asked: &Asked) -> bool {
+    asked.query[11] == 1
+}
+
+/// A server from before EDNS, that says so with this code, with or without the question.
+async fn old_server(code: u8, bare: bool) -> FakeServer {
+    FakeServer::start(move |asked| {
+        if !has_opt(asked) {
+            return vec![asked.address(TRUTH)];
+        }
+        let mut refusal = Packet::to(&asked.query).rcode(code).build();
+        if bare {
+            refusal.truncate(HEADER);
+            refusal[5] = 0;
+        }
+        vec![refusal]
+    })
+    .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_without_edns_is_asked_without_for_a_while() {
+    for (code, bare) in [(1, false), (1, true), (4, false), (4, true)] {
+        let server = old_server(code, bare).await;
+        let plain = Plain::new(server.address);
+        for _ in 0..2 {
+            assert_eq!(addresses(&plain.ask(&inquiry()).await), ["192.0.2.1"], "response code {code}, bare: {bare}");
+        }
+        tokio::time::advance(WITHOUT_EDNS).await;
+        plain.ask(&inquiry()).await.unwrap();
+        let with: Vec<bool> = server.asked().iter().map(has_opt).collect();
+        assert_eq!(with, [true, false, false, true, false]);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_fails_without_edns_as_well_has_failed() {
+    for code in [1, 4] {
+        let (outcome, asked) = ask(move |asked| vec![Packet::to(&asked.query).rcode(code).build()]).await;
+        let refused = Fault::Refused(u16::from(code));
+        assert!(matches!(outcome, Err(Trouble::Failing(fault)) if fault == refused), "response code {code}");
+        assert_eq!(asked.iter().map(has_opt).collect::<Vec<_>>(), [true, false]);
     }
 }
 
@@ -230,7 +276,7 @@ fn ids_use_every_bit_alike() {
     let question = question("a", kind::A);
     let mut ones = [0u32; 16];
     for _ in 0..10_000 {
-        let query = Query::new(&question, Letters::Lower);
+        let query = Query::new(&question, Letters::Lower, Edns::Yes);
         let id = u16::from_be_bytes([query.as_bytes()[0], query.as_bytes()[1]]);
         for (bit, count) in ones.iter_mut().enumerate() {
             *count += u32::from(id >> bit & 1);
@@ -243,7 +289,7 @@ fn ids_use_every_bit_alike() {
 #[test]
 fn a_query_asks_for_recursion_and_small_answers_and_says_nothing_of_the_client() {
     let dnssec = Dnssec { ok: true, checking_disabled: true };
-    let query = Query::new(&Question { dnssec, ..question("a", kind::A) }, Letters::Lower);
+    let query = Query::new(&Question { dnssec, ..question("a", kind::A) }, Letters::Lower, Edns::Yes);
     let opt = [0, 0, 41, 0x04, 0xd0, 0, 0, 0x80, 0, 0, 0];
     assert_eq!(
         query.as_bytes()[2..],

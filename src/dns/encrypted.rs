@@ -345,6 +345,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_client_that_does_not_shake_hands_holds_up_no_stop() {
+        let served = Served::new().await;
+        let silent = [TcpStream::connect(served.dot).await.unwrap(), TcpStream::connect(served.doh).await.unwrap()];
+        while served.lab.pipeline.counters().tcp_connections.value() < 2 {
+            tokio::task::yield_now().await;
+        }
+        let start = std::time::Instant::now();
+        served.stop().await;
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+        drop(silent);
+    }
+
+    #[tokio::test]
     async fn a_client_that_speaks_no_tls_is_let_go_and_counted() {
         let served = Served::new().await;
         let mut stream = TcpStream::connect(served.dot).await.unwrap();

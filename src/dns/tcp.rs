@@ -139,25 +139,36 @@ async fn serve(
     match carriage {
         Carriage::Plain => serve_stream(stream, peer, pipeline, activity, stopped).await,
         Carriage::Tls(acceptor) => {
-            if let Some(stream) = shake_hands(&acceptor, stream, pipeline.counters()).await {
+            if let Some(stream) = shake_hands(&acceptor, stream, pipeline.counters(), stopped.clone()).await {
                 serve_stream(stream, peer, pipeline, activity, stopped).await;
             }
         }
         Carriage::Https(acceptor) => {
-            if let Some(stream) = shake_hands(&acceptor, stream, pipeline.counters()).await {
+            if let Some(stream) = shake_hands(&acceptor, stream, pipeline.counters(), stopped.clone()).await {
                 https::serve_stream(stream, peer, pipeline, activity, stopped).await;
             }
         }
     }
 }
 
-async fn shake_hands(acceptor: &TlsAcceptor, stream: TcpStream, counters: &Counters) -> Option<TlsStream<TcpStream>> {
+/// The stream within, unless the client takes too long, has other ideas, or `stopped`.
+async fn shake_hands(
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+    counters: &Counters,
+    stopped: watch::Receiver<()>,
+) -> Option<TlsStream<TcpStream>> {
     let bounded = |session: &mut ServerConnection| session.set_buffer_limit(Some(SEGMENT));
-    if let Ok(Ok(stream)) = timeout(IDLE_TIME, acceptor.accept_with(stream, bounded)).await {
-        return Some(stream);
+    tokio::select! {
+        shaken = timeout(IDLE_TIME, acceptor.accept_with(stream, bounded)) => {
+            let stream = shaken.ok().and_then(Result::ok);
+            if stream.is_none() {
+                counters.tls_failed.increment();
+            }
+            stream
+        }
+        () = stop(stopped) => None,
     }
-    counters.tls_failed.increment();
-    None
 }
 
 /// Serves a stream of length-prefixed queries (RFC 1035 §4.2.2) until the client ends it, is too slow, or `stopped`.

@@ -292,13 +292,14 @@ mod tests {
             ("GET /dns-query?dns=AACAAAAAAAAAAAAA", "", "400"),
             ("DELETE /dns-query", "", "405"),
             ("POST /dns-query", "Content-Length: 0\r\n", "415"),
+            ("POST /dns-query", "Content-Type: text/plain\r\nContent-Length: 0\r\n", "415"),
             ("POST /dns-query", "Content-Type: application/dns-message\r\nContent-Length: 4097\r\n", "413"),
         ] {
             let request = format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
             let (head, _) = served.http(request.as_bytes()).await;
             assert_eq!(head.split(' ').nth(1), Some(status), "{line}");
         }
-        assert_eq!(served.lab.pipeline.counters().https_refused.value(), 7);
+        assert_eq!(served.lab.pipeline.counters().https_refused.value(), 8);
         served.stop().await;
     }
 

@@ -512,6 +512,26 @@ async fn no_spelling_walks_past_the_policy() {
 }
 
 #[tokio::test]
+async fn an_answer_in_use_is_renewed_before_it_expires() {
+    let lab = Lab::new(POLICY).await;
+    for _ in 0..2 {
+        lab.ask_for("ok.example", RecordType::A).await;
+    }
+    assert_eq!(lab.upstream.asked().len(), 1);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(55)).await;
+    tokio::time::resume();
+    let answer = lab.ask_for("ok.example", RecordType::A).await;
+    assert_eq!(answer.answers[0].ttl, 5, "from the cache");
+    let renewed = async {
+        while lab.upstream.asked().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), renewed).await.expect("a second question upstream");
+}
+
+#[tokio::test]
 async fn a_question_under_way_is_judged_by_the_policy_it_came_under() {
     let (policy, state) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let allow = |host: &str| {

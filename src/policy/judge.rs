@@ -696,6 +696,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_denied_below_a_name_makes_no_ancestor_of_it() {
+        let snapshot =
+            policy("[[registry]]\nname = \"r\"\nhosts = [\"*.ok.example\"]\n[[deny]]\nhosts = [\"*.evil.example\"]\n");
+        assert!(snapshot.has_allowed_below(None, name("ok.example").as_name()));
+        assert!(!snapshot.has_allowed_below(None, name("evil.example").as_name()));
+    }
+
+    #[test]
     fn where_unlisted_names_are_forwarded_anything_may_stand_below() {
         let snapshot = policy(TWO_GROUPS);
         assert!(snapshot.has_allowed_below(snapshot.find_group("them"), name("ghcr.io").as_name()));

@@ -18,6 +18,7 @@ pub mod address;
 pub mod diagnostic;
 pub mod name;
 pub mod record_type;
+pub mod resolv_conf;
 pub mod tree;
 
 pub mod config;
@@ -28,6 +29,8 @@ pub mod dns;
 
 pub mod control;
 pub mod observe;
+
+pub mod inspect;
 
 pub mod cli;
 pub mod daemon;

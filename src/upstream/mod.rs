@@ -378,10 +378,11 @@ const SYSTEM_POLL: Duration = Duration::from_secs(3);
 #[cfg(fuzzing)]
 pub mod fuzzing {
     use super::system;
+    use crate::resolv_conf::ResolvConf;
 
     /// Takes text for a resolv.conf and for the file of a link; how many servers there are for the names of no domain.
     pub fn read_system(text: &str) -> usize {
-        system::combine(system::name_servers(text), &[system::parse_link(text)]).default.len()
+        system::combine(ResolvConf::parse(text).servers, &[system::parse_link(text)]).default.len()
     }
 }
 

@@ -7,12 +7,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use nix::net::if_::if_nametoindex;
-
 use crate::name::DomainName;
+use crate::resolv_conf::{ResolvConf, parse_server};
 
 /// What the host uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,11 +61,12 @@ impl SystemPaths {
 
     /// Reads what the host uses now. A file that is not there is an empty one.
     pub(super) fn read(&self) -> SystemServers {
-        let servers = name_servers(&read_file(&self.resolv_conf));
+        let servers = ResolvConf::parse(&read_file(&self.resolv_conf)).servers;
         if !servers.iter().any(|server| is_stub(*server)) {
             return SystemServers { default: servers, domains: BTreeMap::new() };
         }
-        let uplink = name_servers(&read_file(&self.uplink)).into_iter().filter(|server| !is_stub(*server)).collect();
+        let mut uplink = ResolvConf::parse(&read_file(&self.uplink)).servers;
+        uplink.retain(|server| !is_stub(*server));
         combine(uplink, &self.read_links())
     }
 
@@ -120,19 +120,6 @@ fn read_file(path: &Path) -> String {
     String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
 }
 
-/// The `nameserver` lines of a resolv.conf (resolv.conf(5)), each address once. Search list and options are for stubs.
-pub(super) fn name_servers(text: &str) -> Vec<SocketAddr> {
-    let mut servers = Vec::new();
-    for line in text.lines() {
-        let mut words = line.split_ascii_whitespace();
-        if words.next() == Some("nameserver") {
-            let server = words.next().and_then(parse_server);
-            add(&mut servers, server.as_slice());
-        }
-    }
-    servers
-}
-
 /// A link's file: lines of `KEY=words`. systemd-resolved writes SERVERS, DOMAINS (`~` before those only for routing)
 /// and `DEFAULT_ROUTE`; systemd-networkd DNS, DOMAINS and `ROUTE_DOMAINS`.
 pub(super) fn parse_link(text: &str) -> Link {
@@ -169,25 +156,8 @@ fn parse_bool(word: &str) -> Option<bool> {
     }
 }
 
-/// An address in one of the forms `192.0.2.1`, `192.0.2.1:5353`, `2001:db8::1`, `[2001:db8::1]:5353`, with `%link` and
-/// `#certificate.name` behind.
-fn parse_server(word: &str) -> Option<SocketAddr> {
-    let (word, _) = word.split_once('#').unwrap_or((word, ""));
-    let (address, link) = word.split_once('%').unwrap_or((word, ""));
-    let address = address.parse().ok().or_else(|| address.parse().ok().map(|ip| SocketAddr::new(ip, DNS_PORT)))?;
-    match address {
-        SocketAddr::V6(address) if address.ip().is_unicast_link_local() => {
-            let scope = link.parse().ok().or_else(|| if_nametoindex(link).ok())?;
-            Some(SocketAddrV6::new(*address.ip(), address.port(), 0, scope).into())
-        }
-        _ if address.ip().is_unspecified() => Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port())),
-        _ => Some(address),
-    }
-}
-
 /// More than any of these files has reason to be.
 const MAX_FILE: usize = 64 * 1024;
-const DNS_PORT: u16 = 53;
 /// Where systemd-resolved's stub listens.
 const STUBS: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 53), Ipv4Addr::new(127, 0, 0, 54)];
 

@@ -89,49 +89,12 @@ fn what_networkd_knows_of_a_link_counts_too() {
     assert_eq!(system.domains, [(name("corp.example"), servers(&["10.8.0.1:53"]))].into());
 }
 
-#[test]
-fn every_form_of_a_server_is_read() {
-    for (text, expected) in [
-        ("192.0.2.1", Some("192.0.2.1:53")),
-        ("192.0.2.1:5353", Some("192.0.2.1:5353")),
-        ("192.0.2.1%lo", Some("192.0.2.1:53")),
-        ("192.0.2.1:853%eth0#dns.example", Some("192.0.2.1:853")),
-        ("2001:db8::1#dns.example", Some("[2001:db8::1]:53")),
-        ("[2001:db8::1]:5353%2", Some("[2001:db8::1]:5353")),
-        ("fe80::1%2", Some("[fe80::1%2]:53")),
-        ("fe80::1%no-such-link", None),
-        ("fe80::1", None),
-        ("0.0.0.0", Some("127.0.0.1:53")),
-        ("dns.example", None),
-        ("", None),
-        ("%#", None),
-    ] {
-        assert_eq!(parse_server(text).map(|server| server.to_string()).as_deref(), expected, "{text:?}");
-    }
-}
-
 proptest! {
     #[test]
     fn arbitrary_files_never_panic_and_yield_no_stub(text in "\\PC{0,200}", bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         for text in [text.as_str(), &String::from_utf8_lossy(&bytes)] {
-            for server in name_servers(text) {
-                prop_assert!(server.port() > 0);
-            }
             let links = [parse_link(text), parse_link(&format!("SERVERS={text}")), parse_link(&format!("DOMAINS={text}"))];
-            combine(name_servers(text), &links);
+            combine(ResolvConf::parse(text).servers, &links);
         }
-    }
-
-    #[test]
-    fn each_server_written_is_read_and_nothing_else(addresses in prop::collection::vec(any::<[u8; 4]>(), 0..8), junk in "[a-z #=~\\n]{0,40}") {
-        let addresses = addresses.into_iter().map(Ipv4Addr::from).filter(|address| !address.is_unspecified());
-        let addresses: Vec<Ipv4Addr> = addresses.collect();
-        let lines: Vec<String> = addresses.iter().map(|address| format!("nameserver {address}\nx{junk}")).collect();
-        let text = lines.join("\n");
-        let mut expected = Vec::new();
-        for address in addresses {
-            add(&mut expected, &[SocketAddr::new(address.into(), DNS_PORT)]);
-        }
-        prop_assert_eq!(name_servers(&text), expected);
     }
 }

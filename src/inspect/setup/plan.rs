@@ -1,0 +1,137 @@
+//! A plan: the files to change, the commands that make the change count, and what an administrator has to know.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use crate::address::DNS_PORT;
+use crate::inspect::machine::FileState;
+
+/// What one target needs. A plan without changes is in force already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The target's name on the command line.
+    pub target: &'static str,
+    /// Files, in the order in which they are written.
+    pub changes: Vec<Change>,
+    /// What makes the changes count, in their order; run by hand, or with `--restart`.
+    pub commands: Vec<Command>,
+    /// What this leaves open or depends on, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// A file that is to be something else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its path on the machine.
+    pub path: PathBuf,
+    /// What stands there.
+    pub before: FileState,
+    /// What has to.
+    pub after: FileState,
+    /// Why, in one sentence.
+    pub why: String,
+}
+
+/// A command line, and what it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Program and arguments.
+    pub line: Vec<String>,
+    /// What it does, and what it disturbs.
+    pub why: String,
+}
+
+/// What every target is told.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// The addresses to write, as the command line gives them (`--address`): at most one of each family.
+    pub addresses: Vec<IpAddr>,
+    /// Where pullgate answers, as its settings say.
+    pub listen: Vec<SocketAddr>,
+}
+
+/// Why there can be no plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct SetupFault {
+    /// What was seen.
+    pub message: String,
+    /// What would do.
+    pub hint: Option<String>,
+}
+
+impl Request {
+    /// The address for programs on this host: one given, else a listener on loopback, else any other.
+    ///
+    /// # Errors
+    /// Nothing listens on port 53, the only one that a resolv.conf can name.
+    pub fn host_address(&self) -> Result<IpAddr, SetupFault> {
+        let listeners = || self.on_port_53();
+        let loopback = listeners().find(IpAddr::is_loopback);
+        self.addresses.first().copied().or(loopback).or_else(|| listeners().next()).ok_or_else(|| {
+            let listen = self.listen.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ");
+            SetupFault::new(format!("pullgate does not listen on port 53 (server.listen: {listen})"))
+                .hint("add `127.0.0.1:53` to server.listen, or name the address with --address")
+        })
+    }
+
+    /// The address for containers and other machines: one given, else a listener that is not loopback.
+    ///
+    /// # Errors
+    /// There is none: to a container, loopback is the container itself.
+    pub fn reachable_address(&self) -> Result<IpAddr, SetupFault> {
+        let given = self.addresses.first().copied();
+        let found = given.into_iter().chain(self.on_port_53()).find(|address| !address.is_loopback());
+        found.ok_or_else(|| {
+            SetupFault::new("pullgate has no address that a container could reach").hint(
+                "add one of this machine's, such as `172.17.0.1:53` (docker0), to server.listen, or use --address",
+            )
+        })
+    }
+
+    fn on_port_53(&self) -> impl Iterator<Item = IpAddr> {
+        let usable = |address: &&SocketAddr| address.port() == DNS_PORT && !address.ip().is_unspecified();
+        self.listen.iter().filter(usable).map(SocketAddr::ip)
+    }
+}
+
+impl SetupFault {
+    /// A fault without a hint.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None }
+    }
+
+    /// The same with what would do.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(addresses: &[&str], listen: &[&str]) -> Request {
+        Request {
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+            listen: listen.iter().map(|address| address.parse().unwrap()).collect(),
+        }
+    }
+
+    #[test]
+    fn the_host_asks_on_loopback_and_containers_where_they_can_reach() {
+        let both = request(&[], &["172.17.0.1:53", "127.0.0.1:53"]);
+        assert_eq!(both.host_address().unwrap().to_string(), "127.0.0.1");
+        assert_eq!(both.reachable_address().unwrap().to_string(), "172.17.0.1");
+        let given = request(&["198.18.0.1"], &["127.0.0.1:53"]);
+        assert_eq!(given.host_address().unwrap(), given.reachable_address().unwrap());
+    }
+
+    #[test]
+    fn a_port_that_no_resolv_conf_can_name_is_a_fault() {
+        assert!(request(&[], &["127.0.0.1:5300"]).host_address().unwrap_err().message.contains("127.0.0.1:5300"));
+        assert!(request(&[], &["127.0.0.1:53"]).reachable_address().is_err());
+        assert!(request(&["127.0.0.1"], &[]).reachable_address().is_err());
+    }
+}

@@ -29,7 +29,7 @@ fn the_policy_of_the_readme_is_taken_without_a_warning() {
 
 #[test]
 fn the_pages_that_the_documents_name_exist() {
-    for document in ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "docs/policy.md"] {
+    for document in ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "docs/policy.md", "docs/limits.md"] {
         let text = fs::read_to_string(document).unwrap();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             if !link.contains("://") {

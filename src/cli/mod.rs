@@ -3,6 +3,7 @@
 mod check;
 mod compiled;
 mod completions;
+mod doctor;
 mod failure;
 mod log;
 mod man;
@@ -42,6 +43,7 @@ enum Command {
     Status(status::Arguments),
     Log(log::Arguments),
     Preset(preset::Arguments),
+    Doctor(doctor::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -70,6 +72,7 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Outcome {
         Some(Command::Status(arguments)) => status::run(options, arguments, output),
         Some(Command::Log(arguments)) => log::run(options, arguments, output),
         Some(Command::Preset(arguments)) => preset::run(arguments, output),
+        Some(Command::Doctor(arguments)) => doctor::run(options, arguments, output),
         Some(Command::Completions(arguments)) => completions::run(arguments, Cli::command(), output),
         Some(Command::Man(arguments)) => man::run(arguments, Cli::command(), output),
         Some(Command::Serve(serve::Arguments {})) | None => serve::run(options, output),
@@ -82,7 +85,9 @@ fn used_options(command: Option<&Command>) -> &'static [&'static str] {
         None | Some(Command::Serve(_)) => &["--config", "--policy", "--listen", "--socket"],
         Some(Command::Check(_)) => &["--config", "--policy"],
         Some(Command::Policy(_)) => &["--config", "--policy", "--socket"],
-        Some(Command::Reload(_) | Command::Status(_) | Command::Log(_)) => &["--config", "--socket"],
+        Some(Command::Reload(_) | Command::Status(_) | Command::Log(_) | Command::Doctor(_)) => {
+            &["--config", "--socket"]
+        }
         Some(Command::Preset(_) | Command::Completions(_) | Command::Man(_)) => &[],
     }
 }
@@ -105,6 +110,7 @@ Examples:
   pullgate policy lint ./policy.d              every fault and warning, with its place
   pullgate preset list                         registries whose hosts ship with the program
   pullgate log --follow                        what is being denied, live
+  pullgate doctor                              is it in force here, and what gets round it
 
 Exit codes:
   0   success

@@ -8,5 +8,6 @@
 //!
 //! Planning and judging are plain functions over what was read; only `setup::apply` writes.
 
+pub mod doctor;
 pub mod machine;
 pub mod setup;

@@ -9,5 +9,6 @@
 //! Planning and judging are plain functions over what was read; only `setup::apply` writes.
 
 pub mod doctor;
+pub mod edit;
 pub mod machine;
 pub mod setup;

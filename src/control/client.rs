@@ -4,14 +4,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::{Bytes, Incoming};
-use hyper::header::HOST;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::{Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
 
+use crate::control::exchange::{self, ExchangeFault};
 use crate::control::report::{CheckReport, LogEntry, LogReport, PolicyReport, ReloadReport, StatusReport};
 
 /// A server to ask.
@@ -104,7 +102,9 @@ impl Client {
         if response.status() == StatusCode::OK {
             return Ok(Events { body: response.into_body(), buffer: Vec::new() });
         }
-        Err(refusal(response.status(), &read_whole(response).await?))
+        let status = response.status();
+        let body = exchange::read_whole(response, MAX_ANSWER).await.map_err(|fault| self.failure(fault))?;
+        Err(refusal(status, &body))
     }
 
     async fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, ClientError> {
@@ -115,7 +115,7 @@ impl Client {
         let exchange = async {
             let response = self.send(method, target).await?;
             let status = response.status();
-            let body = read_whole(response).await?;
+            let body = exchange::read_whole(response, MAX_ANSWER).await.map_err(|fault| self.failure(fault))?;
             Ok((status, body))
         };
         let (status, body) = within(PATIENCE, exchange).await?;
@@ -128,14 +128,17 @@ impl Client {
     }
 
     async fn send(&self, method: Method, target: &str) -> Result<Response<Incoming>, ClientError> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(error))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        // Ends with the exchange; what goes wrong on it is told to the request as well.
-        tokio::spawn(connection);
-        let request = Request::builder().method(method).uri(target).header(HOST, "pullgate");
-        let request =
-            request.body(Empty::<Bytes>::new()).map_err(|error| ClientError::NotUnderstood(error.to_string()))?;
-        Ok(sender.send_request(request).await?)
+        exchange::send(&self.socket, "pullgate", method, target).await.map_err(|fault| self.failure(fault))
+    }
+
+    fn failure(&self, fault: ExchangeFault) -> ClientError {
+        match fault {
+            ExchangeFault::Unreachable(source) => self.unreachable(source),
+            ExchangeFault::Broken(source) => ClientError::Broken(source),
+            fault @ (ExchangeFault::Target(_) | ExchangeFault::TooLong(_)) => {
+                ClientError::NotUnderstood(fault.to_string())
+            }
+        }
     }
 
     fn unreachable(&self, source: io::Error) -> ClientError {
@@ -187,11 +190,6 @@ fn take_line(buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
     let mut line: Vec<u8> = buffer.drain(..=end).collect();
     line.pop();
     Some(line)
-}
-
-async fn read_whole(response: Response<Incoming>) -> Result<Bytes, ClientError> {
-    let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-    body.map(http_body_util::Collected::to_bytes).map_err(|error| ClientError::NotUnderstood(error.to_string()))
 }
 
 async fn within<T>(

@@ -10,5 +10,6 @@
 
 pub mod doctor;
 pub mod edit;
+pub mod engine;
 pub mod machine;
 pub mod setup;

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use super::Transport;
 use super::wire::{CLASS_IN, CLIENT_COOKIE_LEN, EDNS_FLAG_DO, Edns, FLAG_TRUNCATED, Header, Query};
 use super::wire::{option, rtype};
+use crate::policy::probe::Standing;
 use crate::upstream::Held;
 
 /// What is said; the bytes follow from it, the query and the transport.
@@ -31,6 +32,8 @@ enum Body<'a> {
     Hinfo,
     /// Static addresses of one family.
     Addresses(&'a [IpAddr]),
+    /// A TXT record with how things stand for the client.
+    Standing(Standing<'a>),
     /// An upstream's answer.
     Upstream(&'a Held),
 }
@@ -103,6 +106,11 @@ impl<'a> Reply<'a> {
             return Self::no_data();
         }
         Self { rcode: Rcode::NOERROR, body: Body::Addresses(addresses), note: None }
+    }
+
+    /// How things stand for the client.
+    pub(crate) fn standing(standing: Standing<'a>) -> Self {
+        Self { rcode: Rcode::NOERROR, body: Body::Standing(standing), note: None }
     }
 
     /// What an upstream said; *Stale Answer* or *Stale NXDOMAIN Answer* if it is older than it should be.
@@ -188,7 +196,9 @@ impl Writer {
         out[AUTHORITY_COUNT..][..2].copy_from_slice(&authorities.to_be_bytes());
         let text_room = match reply.body {
             Body::Upstream(_) => limit,
-            Body::Empty | Body::Negative | Body::Hinfo | Body::Addresses(_) => limit.min(query.len + MAX_GROWTH),
+            Body::Empty | Body::Negative | Body::Hinfo | Body::Addresses(_) | Body::Standing(_) => {
+                limit.min(query.len + MAX_GROWTH)
+            }
         };
         push_options(options, reply.rcode, reply.note, text_room, out);
         Fit::Whole
@@ -207,6 +217,10 @@ impl Writer {
                 [1, 0]
             }
             Body::Addresses(addresses) => [push_addresses(addresses, out), 0],
+            Body::Standing(standing) => {
+                push_text(&standing, out);
+                [1, 0]
+            }
             Body::Upstream(held) => {
                 held.answer.write(held.age, held.stale, out);
                 held.answer.counts()
@@ -292,6 +306,15 @@ fn push_addresses(addresses: &[IpAddr], out: &mut Vec<u8>) -> u16 {
         }
     }
     u16::try_from(addresses.len()).unwrap_or(u16::MAX)
+}
+
+/// Appends a TXT record of one string, which is cut when it is too long.
+fn push_text(text: &dyn fmt::Display, out: &mut Vec<u8>) {
+    let mut data = vec![0];
+    // An error only says that the text was cut.
+    let _ = write!(Bounded { room: MAX_STRING, out: &mut data }, "{text}");
+    data[0] = u8::try_from(data.len() - 1).expect("a string is cut before it is too long");
+    push_record(rtype::TXT, UNCACHED, &data, out);
 }
 
 /// Appends the OPT record, if the query had one; the extended error's text is cut so that the packet stays within
@@ -399,6 +422,10 @@ const OPTION_HEADER_LEN: usize = 4;
 const COOKIE_LEN: usize = 24;
 const COOKIE_VERSION: u8 = 1;
 
+/// The length of a string in a TXT record is one byte (RFC 1035 §3.3.14).
+const MAX_STRING: usize = u8::MAX as usize;
+/// What holds for one client at one moment.
+const UNCACHED: u32 = 0;
 /// Settings change with a restart, which should be seen soon.
 const STATIC_TTL: u32 = 60;
 /// RFC 8482 §4.2 leaves it open; there is no reason to ask again soon.

@@ -29,6 +29,7 @@ use crate::config::{Ancestors, Settings};
 use crate::name::DomainName;
 use crate::policy::document::CnamePolicy;
 use crate::policy::judge::{Denial, Permit, Verdict};
+use crate::policy::probe::{self, PROBE_ADDRESS};
 use crate::policy::store::{InForce, PolicyStore};
 use crate::upstream::{Failure, Held, Probe, Resolution, Resolver};
 
@@ -40,6 +41,8 @@ pub struct Pipeline {
     record_types: Vec<u16>,
     statics: BTreeMap<DomainName, Addresses>,
     localhost: Addresses,
+    probe_name: DomainName,
+    probe: Addresses,
     ancestors: Ancestors,
     writer: Writer,
     events: EventSink,
@@ -84,6 +87,8 @@ impl Pipeline {
             record_types: settings.server.record_types.clone(),
             statics: statics.collect(),
             localhost: Addresses::of(&[std::net::Ipv4Addr::LOCALHOST.into(), std::net::Ipv6Addr::LOCALHOST.into()]),
+            probe_name: probe::name(),
+            probe: Addresses::of(&[PROBE_ADDRESS.into()]),
             ancestors: settings.blocked.ancestors,
             writer: Writer::new(settings.blocked.ttl),
             events,
@@ -114,7 +119,7 @@ impl Pipeline {
             Err(rejection) => return self.reject(header, &rejection, peer, out),
         };
         let policy = self.policy.current();
-        let case = Case::judge(query, peer, &policy.snapshot);
+        let case = Case::judge(query, peer, &policy);
         if let Verdict::Audit(_) = case.judgement.verdict {
             self.counters.would_deny.increment();
         }
@@ -143,7 +148,7 @@ impl Pipeline {
     pub async fn finish(&self, miss: Miss, out: &mut Vec<u8>) {
         let query = miss.query();
         // Judging is a plain function: the same snapshot says the same again.
-        let case = Case::judge(&query, &miss.peer, &miss.policy.snapshot);
+        let case = Case::judge(&query, &miss.peer, &miss.policy);
         let lookup = case.lookup().to_owned();
         match self.resolver.resolve(lookup).await {
             Resolution::Answer(held) => self.relay(&case, &held, out),
@@ -217,18 +222,22 @@ impl Pipeline {
         let name = case.name();
         let exists = match self.ancestors {
             Ancestors::Nxdomain => name.is_root(),
-            Ancestors::Nodata => name.is_root() || case.snapshot.has_allowed_below(case.judgement.group, name),
+            Ancestors::Nodata => name.is_root() || case.snapshot().has_allowed_below(case.judgement.group, name),
         };
         if exists { Reply::denied_ancestor(denial) } else { Reply::denied(denial) }
     }
 
-    /// Static names, and `localhost` with everything below it (RFC 6761 §6.3). Other built-in names have no addresses.
-    fn answer_local(&self, case: &Case<'_>) -> Reply<'_> {
-        let built_in = || (case.name().labels().last() == Some(b"localhost")).then_some(&self.localhost);
-        let addresses = self.statics.get(case.name().as_wire()).or_else(built_in);
+    /// Static names; `localhost` with everything below it (RFC 6761 §6.3); the name that `doctor` asks for, with how
+    /// things stand for its client.
+    fn answer_local<'a>(&'a self, case: &'a Case<'a>) -> Reply<'a> {
+        let name = case.name();
+        let built_in = || (name.labels().last() == Some(b"localhost")).then_some(&self.localhost);
+        let probe = || (name == self.probe_name.as_name()).then_some(&self.probe);
+        let addresses = self.statics.get(name.as_wire()).or_else(built_in).or_else(probe);
         match (addresses, case.query.question.record_type) {
             (Some(addresses), rtype::A) => Reply::addresses(&addresses.v4),
             (Some(addresses), rtype::AAAA) => Reply::addresses(&addresses.v6),
+            (Some(_), rtype::TXT) if name == self.probe_name.as_name() => Reply::standing(case.standing()),
             _ => Reply::no_data(),
         }
     }

@@ -17,6 +17,7 @@ pub(crate) mod rtype {
     pub(crate) const A: u16 = 1;
     pub(crate) const SOA: u16 = 6;
     pub(crate) const HINFO: u16 = 13;
+    pub(crate) const TXT: u16 = 16;
     pub(crate) const AAAA: u16 = 28;
     pub(crate) const OPT: u16 = 41;
     pub(crate) const IXFR: u16 = 251;

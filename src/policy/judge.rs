@@ -19,6 +19,7 @@ use crate::name::NameRef;
 use crate::policy::document::{Mode, RecordTypes, Unlisted};
 use crate::policy::matcher::Rule;
 use crate::policy::preset::Preset;
+use crate::policy::probe::Regime;
 use crate::policy::snapshot::{Catalogue, EntryKind, GroupRef, RuleRef, Snapshot};
 
 /// Who asks, and where they reached us.
@@ -107,6 +108,16 @@ impl Snapshot {
             || self.statics.has_below(name)
             || self.ancestors.any(&self.matcher, name, |grant| self.grants[grant as usize].includes(group))
             || self.has_wildcard_below(group, name)
+    }
+
+    /// What this policy is to the clients of `group`; `None`: to those that no group takes.
+    pub fn regime(&self, group: Option<GroupRef<'_>>) -> Regime {
+        match self.terms(self.own(group)) {
+            _ if self.is_deny_all => Regime::NoPolicy,
+            Some(Terms { mode, unlisted }) => Regime::Rules { mode, unlisted },
+            None if self.groups.mode == Mode::Audit => Regime::Rules { mode: Mode::Audit, unlisted: Unlisted::Deny },
+            None => Regime::NoGroup,
+        }
     }
 
     fn judge_in(&self, group: Option<u32>, name: NameRef<'_>) -> Judgement<'_> {
@@ -490,7 +501,7 @@ mod tests {
     fn static_and_built_in_names_are_allowed_to_everyone() {
         let options = Options { statics: vec![name("host.docker.internal")], ..Options::default() };
         let snapshot = with(TWO_GROUPS, &options);
-        for host in ["host.docker.internal", "localhost", "a.localhost", "probe.pullgate.invalid"] {
+        for host in ["host.docker.internal", "localhost", "a.localhost", "probe.pullgate.internal"] {
             assert_eq!(verdict(&snapshot, "192.0.2.1", host), "allow static", "{host}");
         }
         assert_eq!(verdict(&snapshot, "192.0.2.1", "docker.internal"), "deny no-group");

@@ -8,6 +8,7 @@ mod last_good;
 pub mod matcher;
 pub mod pattern;
 pub mod preset;
+pub mod probe;
 pub mod reload;
 pub mod shared_suffix;
 pub mod snapshot;

@@ -16,6 +16,7 @@ use crate::policy::ancestors::Ancestors;
 use crate::policy::document::{CnamePolicy, Mode, RecordTypes, Unlisted};
 use crate::policy::matcher::{Builder, Matcher, Rule, Tag};
 use crate::policy::preset::{Preset, catalogue};
+use crate::policy::probe;
 
 /// A compiled policy. Deciding with it does no I/O, takes no lock and allocates nothing.
 #[derive(Debug)]
@@ -277,7 +278,7 @@ impl Catalogue {
 
 /// The names that are always answered from here.
 fn built_in() -> impl Iterator<Item = DomainName> {
-    [LOCALHOST, PROBE_NAME].into_iter().map(|name| name.parse().expect("built-in names are valid"))
+    [LOCALHOST.parse().expect("`localhost` is a name"), probe::name()].into_iter()
 }
 
 impl<'s> RuleRef<'s> {
@@ -422,7 +423,4 @@ impl Groups {
     }
 }
 
-/// The name that `doctor` asks for to learn whether this resolver is in force; nobody else has it, since nothing is ever
-/// registered under `invalid` (RFC 6761 §6.4).
-pub const PROBE_NAME: &str = "probe.pullgate.invalid";
 const LOCALHOST: &str = "localhost";

@@ -9,14 +9,16 @@ use crate::dns::event::{Decision, Event, EventRule};
 use crate::dns::wire::Query;
 use crate::name::NameRef;
 use crate::policy::judge::{Asker, Denial, Judgement, Verdict};
-use crate::policy::snapshot::{RuleRef, Snapshot};
+use crate::policy::probe::Standing;
+use crate::policy::snapshot::{GroupRef, RuleRef, Snapshot};
+use crate::policy::store::InForce;
 use crate::upstream::{Dnssec, Lookup};
 
 /// A question, who asks it, and what one snapshot says to it.
 pub(super) struct Case<'a> {
     pub(super) query: &'a Query<'a>,
     pub(super) peer: &'a Peer,
-    pub(super) snapshot: &'a Snapshot,
+    pub(super) policy: &'a InForce,
     pub(super) judgement: Judgement<'a>,
 }
 
@@ -41,15 +43,31 @@ impl fmt::Display for DeniedTarget<'_> {
 }
 
 impl<'a> Case<'a> {
-    /// Judges the question of `query` by `snapshot`.
-    pub(super) fn judge(query: &'a Query<'a>, peer: &'a Peer, snapshot: &'a Snapshot) -> Self {
-        let judgement = snapshot.judge(&asker(peer), query.question.name.as_name());
-        Self { query, peer, snapshot, judgement }
+    /// Judges the question of `query` by the snapshot of `policy`.
+    pub(super) fn judge(query: &'a Query<'a>, peer: &'a Peer, policy: &'a InForce) -> Self {
+        let judgement = policy.snapshot.judge(&asker(peer), query.question.name.as_name());
+        Self { query, peer, policy, judgement }
+    }
+
+    /// What the question is judged by.
+    pub(super) fn snapshot(&self) -> &'a Snapshot {
+        &self.policy.snapshot
     }
 
     /// The name asked for.
     pub(super) fn name(&self) -> NameRef<'_> {
         self.query.question.name.as_name()
+    }
+
+    /// How things stand for who asks.
+    pub(super) fn standing(&self) -> Standing<'_> {
+        Standing {
+            version: env!("CARGO_PKG_VERSION"),
+            generation: self.policy.generation,
+            client: self.peer.address(),
+            regime: self.snapshot().regime(self.judgement.group),
+            group: self.judgement.group.map(GroupRef::name),
+        }
     }
 
     /// The question as upstreams get it: nothing of the client's but the DNSSEC bits.
@@ -68,13 +86,13 @@ impl<'a> Case<'a> {
     /// Why an answer must not lead to `target`: a `[[deny]]`, or for who `inspects` anything that a question for it would
     /// be denied for.
     pub(super) fn denial_of_target(&self, target: NameRef<'_>, inspects: bool) -> Option<Denial<'a>> {
-        if let Some(rule) = self.snapshot.denied_target(self.judgement.group, target) {
+        if let Some(rule) = self.snapshot().denied_target(self.judgement.group, target) {
             return Some(Denial::Listed(rule));
         }
         if !inspects {
             return None;
         }
-        match self.snapshot.judge(&asker(self.peer), target).verdict {
+        match self.snapshot().judge(&asker(self.peer), target).verdict {
             Verdict::Deny(denial) => Some(denial),
             Verdict::Allow(_) | Verdict::Audit(_) => None,
         }

@@ -209,10 +209,52 @@ async fn localhost_is_this_host() {
     assert_eq!(rcode(&lab.ask_for("localhost.test", RecordType::A).await), ResponseCode::NXDomain);
 }
 
+/// What the answer's only record, a TXT that nobody may cache, says.
+fn text(answer: &Message) -> String {
+    let [record] = &answer.answers[..] else { panic!("one record: {answer:?}") };
+    let RData::TXT(txt) = &record.data else { panic!("a TXT: {record:?}") };
+    assert_eq!(record.ttl, 0);
+    txt.to_string()
+}
+
 #[tokio::test]
-async fn the_name_that_tells_whether_we_are_in_force_exists() {
+async fn the_probe_tells_a_client_how_things_stand_for_it() {
+    let groups = "[[group]]\nname = \"ci\"\nclients = [\"10.20.0.0/16\"]\nmode = \"audit\"\nunlisted = \"forward\"\n";
+    let mut lab = Lab::new(&format!("{POLICY}{groups}")).await;
+    let version = env!("CARGO_PKG_VERSION");
+    for (client, expected) in [
+        ("127.0.0.1", "client=127.0.0.1 mode=no-group"),
+        ("10.20.0.7", "client=10.20.0.7 mode=audit unlisted=forward group=ci"),
+    ] {
+        lab.peer = peer(client);
+        let answer = lab.ask_for("Probe.Pullgate.internal", RecordType::TXT).await;
+        assert_eq!(text(&answer), format!("pullgate {version} generation=1 {expected}"));
+    }
+    assert_eq!(lab.upstream.asked(), []);
+}
+
+#[tokio::test]
+async fn the_probe_has_an_address_for_programs_that_ask_for_nothing_else() {
     let lab = Lab::new(POLICY).await;
-    assert!(is_no_data(&lab.ask_for("probe.pullgate.invalid", RecordType::A).await));
+    assert_eq!(addresses(&lab.ask_for("probe.pullgate.internal", RecordType::A).await), ["192.0.0.8"]);
+    assert!(is_no_data(&lab.ask_for("probe.pullgate.internal", RecordType::AAAA).await));
+    assert_eq!(rcode(&lab.ask_for("a.probe.pullgate.internal", RecordType::A).await), ResponseCode::NXDomain);
+}
+
+#[tokio::test]
+async fn a_client_outside_the_networks_learns_nothing_from_the_probe() {
+    let mut lab = Lab::new(POLICY).await;
+    lab.peer = peer("203.0.113.9");
+    let answer = lab.ask_for("probe.pullgate.internal", RecordType::TXT).await;
+    assert_eq!((rcode(&answer), answer.answers.len()), (ResponseCode::Refused, 0));
+}
+
+#[tokio::test]
+async fn a_long_group_name_is_cut_in_the_probe() {
+    let name = "g".repeat(300);
+    let lab = Lab::new(&format!("{POLICY}[[group]]\nname = \"{name}\"\nclients = [\"127.0.0.0/8\"]\n")).await;
+    let answer = lab.ask(&query("probe.pullgate.internal", RecordType::TXT)).await;
+    assert_eq!(text(&answer).len(), 255);
 }
 
 // ── chains ──

@@ -3,7 +3,8 @@
 import struct
 
 from clients import FORMERR, NOERROR, REFUSED, dig, encode, exchange, query
-from harness import SERVER, UPSTREAM, case, check, equal
+from harness import SERVER, UPSTREAM
+from support.cases import case, check, equal
 from upstream import Fake, addresses
 
 BLOCKED, FILTERED, PROHIBITED = 15, 17, 18

@@ -3,7 +3,8 @@
 import json
 
 from clients import dig
-from harness import UPSTREAM, case, check, equal
+from harness import UPSTREAM
+from support.cases import case, check, equal
 
 QUESTIONS = [
     ("registry.example", "A"), ("registry.example", "AAAA"), ("registry.example", "TXT"), ("registry.example", "MX"), ("registry.example", "HTTPS"),

@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 
-from harness import case, check, equal, sh, wait_until
+from support.cases import case, check, equal, sh, wait_until
 
 POLICY = """\
 version = 1

@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 from clients import LoadClient, dig, exchange, over_tcp, query, read_tcp
-from harness import ROOT, SERVER, Failed, case, check, equal, sh, wait_until
+from harness import ROOT, SERVER
+from support.cases import Failed, case, check, equal, sh, wait_until
 from upstream import Fake, addresses
 
 

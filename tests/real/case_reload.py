@@ -5,7 +5,7 @@ import signal
 import time
 
 from clients import Dnsperf, LoadClient
-from harness import Failed, case, check, equal, sh, wait_until
+from support.cases import Failed, case, check, equal, sh, wait_until
 
 WITHIN = 1.0  # seconds from the start of the edit to the new answer
 OLD, NEW = "other.example", "third.example"

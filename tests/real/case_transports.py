@@ -7,7 +7,8 @@ import threading
 import time
 
 from clients import dig, exchange, kdig, over_tcp, query, read_tcp
-from harness import SERVER, UPSTREAM, case, check, equal, sh
+from harness import SERVER, UPSTREAM
+from support.cases import case, check, equal, sh
 from upstream import Fake, addresses
 
 HOSTS = ["registry.example", "other.example", "big.example", "third.example"]

@@ -7,7 +7,8 @@ import threading
 import time
 
 from clients import NOERROR, decode, dig, encode, exchange, query
-from harness import SERVER, UPSTREAM, case, check, equal, sh, wait_until
+from harness import SERVER, UPSTREAM
+from support.cases import case, check, equal, sh, wait_until
 from upstream import Fake, addresses, failing, garbage, respond, silent
 
 BAD = "198.18.0.66"

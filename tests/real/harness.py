@@ -1,7 +1,5 @@
-"""What every case stands on: cases and their registry, the private machine they run in, and the pullgate under test."""
+"""What the cases of this suite stand on: the private machine they run in, and the pullgate under test."""
 
-import dataclasses
-import importlib
 import json
 import os
 import shutil
@@ -11,132 +9,33 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from pathlib import Path
 
 from clients import RCODES, dig, exchange, query
+from support.cases import Failed, Stage, equal, run_cases, sh
+from support.suite import ROOT
 from upstream import Knot
-
-ROOT = Path(__file__).resolve().parents[2]
 
 # Loopback-only addresses of the private network namespace.
 SERVER = "127.0.0.1"
 UPSTREAM = "198.18.0.53"
-
-CASES = []
-
-
-@dataclasses.dataclass
-class Case:
-    """One named fact about the running program."""
-
-    name: str
-    title: str
-    run: object
-    seconds: int
-
-
-class Failed(Exception):
-    """What a case expected did not happen."""
-
-
-def case(function=None, *, seconds=60):
-    """Registers a function as a case: its name with dashes, the first line of its doc string as title."""
-
-    def register(function):
-        title = (function.__doc__ or "").strip().splitlines()[0]
-        CASES.append(Case(function.__name__.replace("_", "-"), title, function, seconds))
-        return function
-
-    return register(function) if function else register
-
-
-def load_cases(folder):
-    """Imports every case_*.py, in name order."""
-    sys.path.insert(0, str(folder))
-    for path in sorted(folder.glob("case_*.py")):
-        importlib.import_module(path.stem)
-    return sys.modules["harness"].CASES
-
-
-def check(condition, message):
-    """Fails the case with `message` unless `condition` holds."""
-    if not condition:
-        raise Failed(message)
-
-
-def equal(seen, wanted, what=""):
-    """Fails the case unless both are equal."""
-    if seen != wanted:
-        raise Failed(f"{what + ': ' if what else ''}saw {seen!r}, wanted {wanted!r}")
-
-
-def wait_until(probe, seconds, what):
-    """Polls `probe` until it is true and returns (its value, how long it took); fails after `seconds`."""
-    start = time.monotonic()
-    while True:
-        value = probe()
-        elapsed = time.monotonic() - start
-        if value:
-            return value, elapsed
-        if elapsed > seconds:
-            raise Failed(f"not within {seconds} s: {what}")
-        time.sleep(0.01)
-
 
 # ── the run ──
 
 
 def run(cases, binary, logs):
     """Runs the cases one after another; returns the exit code."""
-    signal.signal(signal.SIGALRM, on_alarm)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     make_machine()
     scratch = Path(tempfile.mkdtemp(prefix="pullgate-real-"))
     knot = Knot(scratch / "knot", UPSTREAM)
-    failed = []
     try:
         knot.start()
-        for number, each in enumerate(cases, 1):
-            progress = f"[{number}/{len(cases)}]"
-            if not run_case(each, binary, scratch / each.name, logs, progress, {os.getpid(), knot.process.pid}):
-                failed.append(each.name)
+        keep = {os.getpid(), knot.process.pid}
+        return run_cases(cases, lambda folder: Lab(binary, folder, keep), scratch, logs)
     finally:
         knot.stop()
         shutil.rmtree(scratch, ignore_errors=True)
-    print(f"{len(cases) - len(failed)} passed, {len(failed)} failed")
-    if failed:
-        print(f"failed: {' '.join(failed)}\nlogs: {logs}")
-    return 1 if failed else 0
-
-
-def on_alarm(*_):
-    raise Failed("the case did not end in time")
-
-
-def run_case(each, binary, folder, logs, progress, keep):
-    """Runs one case in a fresh folder; says how it went; keeps its folder if it failed."""
-    start = time.monotonic()
-    lab = Lab(binary, folder)
-    signal.alarm(each.seconds)
-    error = None
-    try:
-        each.run(lab)
-    except Exception as caught:  # a case may fail in any way; the run goes on
-        error = caught
-        lab.note(traceback.format_exc())
-    finally:
-        signal.alarm(0)
-        lab.close()
-        end_leftovers(keep)
-    taken = f"{time.monotonic() - start:.1f} s"
-    print(f"{progress} {'FAIL' if error else 'ok  '} {each.name} ({taken})", flush=True)
-    if error:
-        print(indent(f"{each.title}\n{type(error).__name__}: {error}"), flush=True)
-        print(indent(lab.last_words()), flush=True)
-        shutil.copytree(folder, logs / each.name, dirs_exist_ok=True, ignore=only_text)
-    shutil.rmtree(folder, ignore_errors=True)
-    return not error
 
 
 def end_leftovers(keep):
@@ -148,15 +47,6 @@ def end_leftovers(keep):
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-
-
-def only_text(folder, names):
-    """What is not worth keeping of a failed case: sockets, FIFOs, copies of the binary."""
-    return [name for name in names if name == "pullgate-bin" or not (Path(folder, name).is_file() or Path(folder, name).is_dir())]
-
-
-def indent(text):
-    return "\n".join(f"      {line}" for line in text.splitlines())
 
 
 def make_machine():
@@ -179,56 +69,28 @@ def make_machine():
     resolv_conf.write_text(f"nameserver {UPSTREAM}\n", encoding="utf-8")
 
 
-def sh(command, **keywords):
-    """Runs a shell command that has to succeed."""
-    done = subprocess.run(command, shell=True, text=True, capture_output=True, check=False, **keywords)
-    if done.returncode:
-        raise Failed(f"`{command}` ended with {done.returncode}: {done.stderr.strip()}")
-    return done.stdout
-
-
 # ── what a case holds ──
 
 
-class Lab:
-    """One case's folder, and everything it started."""
+class Lab(Stage):
+    """A case's folder, its policy directory, and the servers it started."""
 
-    def __init__(self, binary, folder):
+    def __init__(self, binary, folder, keep):
+        super().__init__(folder)
         self.binary = binary
-        self.folder = folder
+        self.keep = keep
         self.policy = folder / "policy.d"
-        self.policy.mkdir(parents=True)
-        self.cleanups = []
+        self.policy.mkdir()
         self.servers = []
 
-    def note(self, text):
-        """Adds to the case's own log."""
-        with open(self.folder / "case.log", "a", encoding="utf-8") as log:
-            log.write(text + "\n")
-
-    def defer(self, action):
-        """Has `action` called when the case ends, last one first."""
-        self.cleanups.append(action)
-
     def close(self):
-        while self.cleanups:
-            try:
-                self.cleanups.pop()()
-            except Exception:  # one cleanup must not keep the next from running
-                self.note(traceback.format_exc())
+        """Ends what the case started, and every process that it left behind."""
+        super().close()
+        end_leftovers(self.keep)
 
-    def last_words(self):
-        logs = list(dict.fromkeys(server.log for server in self.servers)) or [self.folder / "case.log"]
-        return "\n".join("\n".join(path.read_text(errors="replace").splitlines()[-12:]) for path in logs if path.exists())
-
-    def spawn(self, command, name=None, **keywords):
-        """Starts a process that ends with the case; its output goes to NAME.log."""
-        log = open(self.folder / f"{name or Path(command[0]).name}.log", "ab")  # closed with the process's own copy
-        keywords.setdefault("stdout", log)
-        process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL, **keywords)
-        log.close()
-        self.defer(lambda: end(process))
-        return process
+    def logs(self):
+        """What its servers said, or what it noted itself."""
+        return list(dict.fromkeys(server.log for server in self.servers)) or super().logs()
 
     def write_policy(self, text, file="10-test.toml"):
         """Writes one policy file in place."""
@@ -276,17 +138,6 @@ def quote(value):
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(quote(each) for each in value) + "]"
     return json.dumps(str(value))
-
-
-def end(process, patience=5):
-    """Ends a process by its id: TERM, then KILL."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(patience)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 class Server:

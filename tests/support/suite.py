@@ -1,0 +1,79 @@
+"""The command line of a suite: which cases, which tools, the program to build, and namespaces of its own to run in."""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from support.cases import load_cases
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main(script, description, tools, run):
+    """Runs the suite whose command is `script` and returns its exit code.
+
+    `tools` is {command: Debian package}. `run(cases, binary, logs)` is called in network, mount and process namespaces
+    of its own, which die with it.
+    """
+    script = Path(script).resolve()
+    options = arguments(description, f"target/{script.parent.name}-logs")
+    cases = load_cases(script.parent)
+    chosen = [case for case in cases if not options.case or any(word in case.name for word in options.case)]
+    if options.list:
+        for case in chosen:
+            print(f"{case.name:48} {case.title}")
+        return 0
+    if options.packages:
+        print(*sorted(set(tools.values())))
+        return 0
+    if not chosen:
+        sys.exit("no such case; --list shows them")
+    if options.inside:
+        return run(chosen, Path(options.inside), Path(options.logs))
+    require_root_and_tools(tools)
+    binary = Path(os.environ.get("PULLGATE") or build()).resolve()
+    logs = Path(options.logs).resolve()
+    shutil.rmtree(logs, ignore_errors=True)
+    return enter_namespaces(script, [*options.case, "--logs", str(logs), "--inside", str(binary)])
+
+
+def arguments(description, logs):
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("case", nargs="*", help="words; a case runs if its name contains one of them")
+    parser.add_argument("--list", action="store_true", help="show the cases and end")
+    parser.add_argument("--packages", action="store_true", help="show the Debian packages it needs and end")
+    parser.add_argument("--logs", default=str(ROOT / logs), help="where the logs of failed cases are kept")
+    parser.add_argument("--inside", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def require_root_and_tools(tools):
+    if os.geteuid() != 0:
+        sys.exit("it needs root: it makes namespaces of its own")
+    missing = sorted({package for tool, package in tools.items() if not shutil.which(tool, path=search_path())})
+    if missing:
+        sys.exit(f"missing tools; install them with: apt-get install --no-install-recommends {' '.join(missing)}")
+
+
+def search_path():
+    return os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+
+
+def target():
+    """The folder that builds go to."""
+    return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+
+
+def build():
+    subprocess.run(["cargo", "build", "--release", "--locked", "--bin", "pullgate"], cwd=ROOT, check=True)
+    return target() / "release/pullgate"
+
+
+def enter_namespaces(script, rest):
+    """Runs the script again in namespaces of its own; all of its processes die with the inner one."""
+    unshare = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    environment = {**os.environ, "PATH": search_path(), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run([*unshare, sys.executable, str(script), *rest], env=environment, check=False).returncode

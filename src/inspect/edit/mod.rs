@@ -2,6 +2,7 @@
 
 pub mod ini;
 pub mod toml;
+pub mod yaml;
 
 /// Why a text could not be changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -13,6 +13,7 @@ mod policy;
 mod preset;
 mod reload;
 mod serve;
+mod setup;
 mod status;
 
 use std::ffi::OsString;
@@ -44,6 +45,7 @@ enum Command {
     Log(log::Arguments),
     Preset(preset::Arguments),
     Doctor(doctor::Arguments),
+    Setup(setup::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -73,6 +75,7 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Outcome {
         Some(Command::Log(arguments)) => log::run(options, arguments, output),
         Some(Command::Preset(arguments)) => preset::run(arguments, output),
         Some(Command::Doctor(arguments)) => doctor::run(options, arguments, output),
+        Some(Command::Setup(arguments)) => setup::run(options, arguments, output),
         Some(Command::Completions(arguments)) => completions::run(arguments, Cli::command(), output),
         Some(Command::Man(arguments)) => man::run(arguments, Cli::command(), output),
         Some(Command::Serve(serve::Arguments {})) | None => serve::run(options, output),
@@ -88,6 +91,7 @@ fn used_options(command: Option<&Command>) -> &'static [&'static str] {
         Some(Command::Reload(_) | Command::Status(_) | Command::Log(_) | Command::Doctor(_)) => {
             &["--config", "--socket"]
         }
+        Some(Command::Setup(_)) => &["--config", "--listen"],
         Some(Command::Preset(_) | Command::Completions(_) | Command::Man(_)) => &[],
     }
 }
@@ -111,6 +115,7 @@ Examples:
   pullgate preset list                         registries whose hosts ship with the program
   pullgate log --follow                        what is being denied, live
   pullgate doctor                              is it in force here, and what gets round it
+  pullgate setup                               how to make this machine's clients ask it
 
 Exit codes:
   0   success

@@ -9,6 +9,7 @@ use crate::address::{self, DNS_PORT};
 use crate::config::{Environment, PolicySource, SYSTEM_SOCKET, Settings};
 use crate::control::Client;
 use crate::diagnostic::{Diagnostic, Source};
+use crate::inspect::machine::Machine;
 
 /// Options that any command takes, before or after its name.
 #[derive(Debug, clap::Args)]
@@ -56,7 +57,12 @@ impl Options {
 
     /// The settings with the options applied.
     pub(super) fn settings(&self) -> Result<Loaded, Failure> {
-        let mut loaded = self.read_settings()?;
+        self.settings_of(&Machine::here())
+    }
+
+    /// The same for another machine's own settings file, where the command line names none.
+    pub(super) fn settings_of(&self, machine: &Machine) -> Result<Loaded, Failure> {
+        let mut loaded = self.read_settings(machine)?;
         let settings = &mut loaded.settings;
         if let Some(folder) = &self.policy {
             settings.policy.source = PolicySource::Directory(folder.clone());
@@ -81,28 +87,28 @@ impl Options {
         if let Some(socket) = &self.socket {
             return Ok(Client::new(socket));
         }
-        let named = self.read_settings()?.settings.control.socket;
+        let named = self.read_settings(&Machine::here())?.settings.control.socket;
         let is_default = self.config.is_none() && named == Environment::of_process().control_socket();
         let service = Path::new(SYSTEM_SOCKET);
         Ok(Client::new(if is_default && !named.exists() && service.exists() { service } else { &named }))
     }
 
-    fn read_settings(&self) -> Result<Loaded, Failure> {
+    fn read_settings(&self, machine: &Machine) -> Result<Loaded, Failure> {
         let environment = Environment::of_process();
-        let file = self.config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG));
-        let text = match std::fs::read_to_string(file) {
+        let file = self.config.clone().unwrap_or_else(|| machine.locate(Path::new(DEFAULT_CONFIG)));
+        let text = match std::fs::read_to_string(&file) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.config.is_none() => {
                 return Ok(Loaded { settings: Settings::embedded(&environment), file: None, warnings: Vec::new() });
             }
             Err(error) => {
-                let fault = Diagnostic::about(file, format!("cannot be read: {error}"));
+                let fault = Diagnostic::about(&file, format!("cannot be read: {error}"));
                 return Err(Failure::Faults(vec![fault]));
             }
         };
-        let parsed = Settings::parse(&Source::new(file, text), &environment);
+        let parsed = Settings::parse(&Source::new(&file, text), &environment);
         let (settings, warnings) = parsed.map_err(Failure::Faults)?;
-        Ok(Loaded { settings, file: Some(file.to_owned()), warnings })
+        Ok(Loaded { settings, file: Some(file), warnings })
     }
 }
 

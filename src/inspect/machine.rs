@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 /// A machine whose files are looked at: this one, or the tree of another below a folder. Paths are always written as the
 /// machine itself sees them; links are followed within its tree.
 #[derive(Clone, Debug)]
@@ -13,7 +15,8 @@ pub struct Machine {
 }
 
 /// What stands at a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum FileState {
     /// Nothing.
     Absent,

@@ -1,6 +1,14 @@
 //! `setup`: what to put where on a machine so that its clients ask pullgate, and how to take it back.
 
-mod plan;
+pub mod owner;
 pub mod redirect;
+pub mod resolv_conf;
 
+mod apply;
+mod diff;
+mod plan;
+mod record;
+
+pub use self::apply::{Applied, ApplyFault, OnForeignChange, Undone, apply, undo};
+pub use self::diff::diff;
 pub use self::plan::{Change, Command, Plan, Request, SetupFault};

@@ -1,13 +1,16 @@
 //! A plan: the files to change, the commands that make the change count, and what an administrator has to know.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
 
 use crate::address::DNS_PORT;
-use crate::inspect::machine::FileState;
+use crate::inspect::machine::{FileState, Machine};
 
 /// What one target needs. A plan without changes is in force already.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// The target's name on the command line.
     pub target: &'static str,
@@ -15,6 +18,8 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// What makes the changes count, in their order; run by hand, or with `--restart`.
     pub commands: Vec<Command>,
+    /// What makes it count that the files are as they were again, once they are; none: the same as `commands`.
+    pub undo_commands: Vec<Command>,
     /// What this leaves open or depends on, a sentence each.
     pub notes: Vec<String>,
 }
@@ -33,7 +38,7 @@ pub struct Change {
 }
 
 /// A command line, and what it is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
     /// Program and arguments.
     pub line: Vec<String>,
@@ -58,6 +63,53 @@ pub struct SetupFault {
     pub message: String,
     /// What would do.
     pub hint: Option<String>,
+}
+
+impl Plan {
+    /// A plan that changes nothing yet.
+    pub fn new(target: &'static str) -> Self {
+        Self { target, ..Self::default() }
+    }
+
+    /// Adds that the file `path` is to hold `text`, unless it does. Its permissions stay; a link there becomes a file.
+    ///
+    /// # Errors
+    /// What stands there cannot be read.
+    pub fn write(
+        &mut self,
+        machine: &Machine,
+        path: impl Into<PathBuf>,
+        text: impl Into<String>,
+        why: impl Into<String>,
+    ) -> Result<(), SetupFault> {
+        let (path, text) = (path.into(), text.into());
+        let before = machine.look(&path).map_err(|error| SetupFault::reading(&path, &error))?;
+        let mode = if let FileState::Text { mode, .. } = before { mode } else { NEW_FILE };
+        let after = FileState::Text { text, mode };
+        if before != after {
+            self.changes.push(Change { path, before, after, why: why.into() });
+        }
+        Ok(())
+    }
+
+    /// Adds a command line, given as its words with blanks between.
+    pub fn command(&mut self, line: &str, why: impl Into<String>) {
+        self.commands
+            .push(Command { line: line.split_ascii_whitespace().map(str::to_owned).collect(), why: why.into() });
+    }
+
+    /// Adds a sentence that an administrator has to know.
+    pub fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+
+    /// Adds all that another plan holds, for a target that cannot do without it.
+    pub fn include(&mut self, other: Self) {
+        self.changes.extend(other.changes);
+        self.commands.extend(other.commands);
+        self.undo_commands.extend(other.undo_commands);
+        self.notes.extend(other.notes);
+    }
 }
 
 impl Request {
@@ -101,12 +153,20 @@ impl SetupFault {
         Self { message: message.into(), hint: None }
     }
 
+    /// A file that could not be read.
+    pub fn reading(path: &Path, error: &io::Error) -> Self {
+        Self::new(format!("{} cannot be read: {error}", path.display()))
+    }
+
     /// The same with what would do.
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 }
+
+/// The permissions of a file that was not there: settings that every program may read.
+const NEW_FILE: u32 = 0o644;
 
 #[cfg(test)]
 mod tests {

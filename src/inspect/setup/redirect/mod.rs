@@ -75,14 +75,11 @@ pub fn plan(machine: &Machine, request: &Request, options: &Options) -> Result<P
             changes.push(Change { path: path.into(), before, after, why: why.to_owned() });
         }
     }
-    Ok(Plan { target: "redirect", changes, commands: commands(), notes: redirect.notes(request) })
+    let notes = redirect.notes(request);
+    Ok(Plan { target: "redirect", changes, commands: commands(), undo_commands: undo_commands(), notes })
 }
 
 fn commands() -> Vec<Command> {
-    let command = |line: &[&str], why: &str| Command {
-        line: line.iter().map(|&word| word.to_owned()).collect(),
-        why: why.to_owned(),
-    };
     vec![
         command(&["systemctl", "daemon-reload"], "systemd reads the unit"),
         command(
@@ -90,6 +87,18 @@ fn commands() -> Vec<Command> {
             "loads the rules in one step, or replaces those in force; nothing is interrupted",
         ),
     ]
+}
+
+/// In this order: a unit whose file is gone has its way to stop for as long as systemd has not noticed.
+fn undo_commands() -> Vec<Command> {
+    vec![
+        command(&["systemctl", "stop", "pullgate-redirect.service"], "takes the rules out of the kernel"),
+        command(&["systemctl", "daemon-reload"], "systemd forgets the unit"),
+    ]
+}
+
+fn command(line: &[&str], why: &str) -> Command {
+    Command { line: line.iter().map(|&word| word.to_owned()).collect(), why: why.to_owned() }
 }
 
 fn find_nft(machine: &Machine) -> Result<&'static str, SetupFault> {

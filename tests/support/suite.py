@@ -12,11 +12,11 @@ from support.cases import load_cases
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def main(script, description, tools, run):
+def main(script, description, tools, run, prepare=lambda: None):
     """Runs the suite whose command is `script` and returns its exit code.
 
     `tools` is {command: Debian package}. `run(cases, binary, logs)` is called in network, mount and process namespaces
-    of its own, which die with it.
+    of its own, which die with it; `prepare()` before, where there is a network still.
     """
     script = Path(script).resolve()
     options = arguments(description, f"target/{script.parent.name}-logs")
@@ -35,6 +35,7 @@ def main(script, description, tools, run):
         return run(chosen, Path(options.inside), Path(options.logs))
     require_root_and_tools(tools)
     binary = Path(os.environ.get("PULLGATE") or build()).resolve()
+    prepare()
     logs = Path(options.logs).resolve()
     shutil.rmtree(logs, ignore_errors=True)
     return enter_namespaces(script, [*options.case, "--logs", str(logs), "--inside", str(binary)])

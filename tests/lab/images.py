@@ -1,0 +1,114 @@
+"""Container images made from nothing but this machine's own files, as OCI layouts that skopeo pushes."""
+
+import dataclasses
+import gzip
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+SOURCE = Path(__file__).parent / "resolve.c"
+APPLETS = ("sh", "cat", "ls", "sleep", "nslookup", "wget", "true", "echo")
+LOADER = "lib64/ld-linux-x86-64.so.2"
+LIBC = "lib/x86_64-linux-gnu/libc.so.6"
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """What one needs to know of an image to ask for it: the digests of its manifest and of its last layer."""
+
+    digest: str
+    blob: str
+
+
+class Layout:
+    """An OCI image layout in a folder, one image under the tag `image`."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        (folder / "blobs/sha256").mkdir(parents=True)
+        (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}', encoding="utf-8")
+
+    def build(self, layers, command=("/bin/sh",)):
+        """Writes the image of these uncompressed layers; returns its digests."""
+        blobs = [gzip.compress(layer, 0, mtime=0) for layer in layers]
+        ids = [digest(layer) for layer in layers]
+        config = {"architecture": "amd64", "os": "linux", "config": {"Cmd": command}, "rootfs": {"type": "layers", "diff_ids": ids}}
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": self.add(json.dumps(config).encode(), "application/vnd.oci.image.config.v1+json"),
+            "layers": [self.add(blob, "application/vnd.oci.image.layer.v1.tar+gzip") for blob in blobs],
+        }
+        entry = self.add(json.dumps(manifest).encode(), manifest["mediaType"])
+        index = {"schemaVersion": 2, "manifests": [{**entry, "annotations": {"org.opencontainers.image.ref.name": "image"}}]}
+        (self.folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
+        return Image(entry["digest"], manifest["layers"][-1]["digest"])
+
+    def add(self, data, media_type):
+        """Adds a blob; returns its descriptor."""
+        name = digest(data)
+        (self.folder / "blobs/sha256" / name.removeprefix("sha256:")).write_bytes(data)
+        return {"mediaType": media_type, "digest": name, "size": len(data)}
+
+
+def tiny(folder):
+    """A small image: busybox, and one program that resolves a name, built for glibc and for musl."""
+    return Layout(folder / "layout").build([tar_of(small_tree(folder / "tree"))])
+
+
+def derived(base, folder, text):
+    """The small image built in `base` with a layer of its own over it: a file that says `text`, unlike any other's."""
+    layer = folder / "layer"
+    layer.mkdir(parents=True)
+    (layer / "text").write_text(text, encoding="utf-8")
+    return Layout(folder / "layout").build([tar_of(base / "tree"), tar_of(layer)])
+
+
+def large(folder, megabytes):
+    """The small image with a layer of random bytes over it."""
+    random = folder / "random"
+    random.mkdir()
+    (random / "data").write_bytes(os.urandom(megabytes * 1_000_000))
+    return Layout(folder / "layout").build([tar_of(small_tree(folder / "tree")), tar_of(random)])
+
+
+def small_tree(tree):
+    for part in ("bin", "etc", "tmp", "lib64", Path(LIBC).parent):
+        (tree / part).mkdir(parents=True)
+    shutil.copy(shutil.which("busybox"), tree / "bin/busybox")
+    for applet in APPLETS:
+        (tree / "bin" / applet).symlink_to("busybox")
+    compile_for("musl-gcc", "-static", tree / "bin/resolve-musl")
+    compile_for("gcc", "-O1", tree / "bin/resolve-glibc")
+    for library in (LOADER, LIBC):
+        shutil.copy(Path("/") / library, tree / library)
+    (tree / "etc/nsswitch.conf").write_text("hosts: files dns\n", encoding="utf-8")
+    (tree / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\n", encoding="utf-8")
+    return tree
+
+
+def compile_for(compiler, option, program):
+    subprocess.run([compiler, option, "-o", program, SOURCE], check=True)
+
+
+def tar_of(tree):
+    """A folder as an uncompressed tar, owned by root."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for path in sorted(tree.rglob("*")):
+            archive.add(path, path.relative_to(tree), recursive=False, filter=owned_by_root)
+    return packed.getvalue()
+
+
+def owned_by_root(entry):
+    entry.uid = entry.gid = 0
+    return entry
+
+
+def digest(data):
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"

@@ -1,0 +1,245 @@
+"""The lab: everything that all cases share, started once, and what one case holds of it."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from functools import cached_property
+from pathlib import Path
+
+import engines
+import images
+import mirror
+import network
+import servers
+from certificates import Authority
+from gateway import Pullgate
+from network import CI, DEVELOPERS, REGISTRIES
+from support.cases import Stage, run_cases, sh
+from support.tree import trixie_tree
+
+REGISTRY, CDN, CI_ONLY, FORBIDDEN, MIRROR = (f"{name}.lab.test" for name in ("registry", "cdn", "ci", "forbidden", "mirror"))
+# The machines with container engines, all in the developers' network, and their addresses there.
+HOSTS = {"bookworm": 20, "trixie": 30, "trixie-store": 31}
+GUESTS = {name: DEVELOPERS.hosts(number) for name, number in HOSTS.items()}
+# A bare system's: what the machine that runs the lab has installed by hand must not matter.
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+UPSTREAM = "198.18.1.53"
+# Resolvers outside, that know everything and that nobody should ask: one of ours, and those that Docker falls back to.
+FOREIGN = ["198.18.1.88", "8.8.8.8", "8.8.4.4"]
+
+TINY = "team/tiny:1"
+LARGE = "team/large:1"
+LARGE_MEGABYTES = 200
+
+# What every case begins with.
+POLICY = f"""\
+version = 1
+
+[[registry]]
+name = "lab"
+hosts = ["{REGISTRY}"]
+redirects = ["{CDN}"]
+private-addresses = true
+
+[[registry]]
+name = "ci-only"
+hosts = ["{CI_ONLY}"]
+private-addresses = true
+
+[[group]]
+name = "developers"
+clients = ["{DEVELOPERS.v4}.0/24", "{DEVELOPERS.v6}::/64"]
+registries = ["lab"]
+
+[[group]]
+name = "ci"
+clients = ["{CI.v4}.0/24", "{CI.v6}::/64"]
+registries = ["lab", "ci-only"]
+"""
+
+
+def run(cases, binary, logs):
+    """Runs the cases one after another in one lab; returns the exit code. The namespaces are this run's own."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    make_machine()
+    scratch = Path(tempfile.mkdtemp(prefix="pullgate-lab-"))
+    sh(f"mount -t tmpfs -o size=12g tmpfs {scratch}")
+    world = World(binary, scratch / "world")
+    try:
+        world.start()
+        return run_cases(cases, lambda folder: Lab(world, folder), scratch, logs)
+    finally:
+        world.stop()
+        sh(f"umount -R {scratch}")
+        scratch.rmdir()
+
+
+def make_machine():
+    """Turns the fresh namespaces into a machine without any network, whose /etc, /run and containers are its own."""
+    sh("ip link set lo up")
+    sh("mount -t tmpfs tmpfs /run")
+    os.makedirs("/run/overlay/up")
+    os.makedirs("/run/overlay/work")
+    sh("mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/overlay/up,workdir=/run/overlay/work /etc")
+    for path in ("/var/lib/containers", "/var/tmp"):
+        os.makedirs(path, exist_ok=True)
+        sh(f"mount -t tmpfs tmpfs {path}")
+    Path("/etc/resolv.conf").unlink(missing_ok=True)
+    Path("/etc/resolv.conf").touch()
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """How a command ended, and what it printed."""
+
+    code: int
+    output: str
+
+
+class World:
+    """The network, its servers, and pullgate on the gateway."""
+
+    def __init__(self, binary, folder):
+        self.folder = folder
+        folder.mkdir(parents=True)
+        self.authority = Authority(folder / "ca")
+        self.upstream = servers.Knot("upstream", folder / "upstream")
+        registry = servers.Registry("registry", folder / "registry", REGISTRY, self.authority, blobs_at=CDN)
+        # By the names of their machines.
+        self.web = {
+            "registry": registry,
+            "cdn": servers.blob_store(folder / "cdn", CDN, self.authority, registry.storage),
+            "ci-only": servers.Registry("ci-only", folder / "ci-only", CI_ONLY, self.authority),
+            "forbidden": servers.Registry("forbidden", folder / "forbidden", FORBIDDEN, self.authority),
+            "mirror": servers.mirror(folder / "mirror", MIRROR, folder / "packages"),
+        }
+        self.pullgate = Pullgate(binary, folder / "pullgate", UPSTREAM)
+        self.ends = []
+
+    def start(self):
+        """Builds the network, starts the servers, fills the registries."""
+        self.authority.trust_in(Path("/"))
+        network.make_gateway()
+        network.add_machine("upstream", REGISTRIES, 53, more=FOREIGN)
+        for number, machine in enumerate(self.web, 10):
+            network.add_machine(machine, REGISTRIES, number, resolver=engines.resolver(UPSTREAM))
+        mirror.make(self.folder / "packages")
+        for server in (self.upstream, *self.web.values()):
+            self.begin(server)
+        self.tiny = images.tiny(self.folder / "tiny")
+        for host in (REGISTRY, CI_ONLY, FORBIDDEN):
+            self.fill(self.folder / "tiny", host, TINY)
+        self.begin(self.pullgate, POLICY)
+
+    def begin(self, service, *arguments):
+        service.start(*arguments)
+        self.ends.append(service.stop)
+
+    def stop(self):
+        """Ends everything, last one first."""
+        while self.ends:
+            self.ends.pop()()
+
+    def fill(self, folder, host, image):
+        """Pushes an image that was built in `folder`, around pullgate."""
+        command = f"skopeo copy --quiet --insecure-policy oci:{folder}/layout:image docker://{host}/{image}"
+        network.run_in("registry", command, seconds=120)
+
+    @cached_property
+    def bookworm(self):
+        """Debian 12, whose files are this machine's own, with dockerd 20.10; booted by whoever first asks for it."""
+        return self.boot("bookworm", Path("/"))
+
+    @cached_property
+    def trixie(self):
+        """The next Debian, with dockerd 26."""
+        return self.boot("trixie", trixie_tree())
+
+    @cached_property
+    def trixie_store(self):
+        """The same, whose dockerd keeps its images with containerd."""
+        return self.boot("trixie-store", trixie_tree(), features={"containerd-snapshotter": True})
+
+    def boot(self, name, tree, **daemon):
+        guest = engines.boot(self, name, tree, HOSTS[name], **daemon)
+        self.ends.append(guest.power_off)
+        return guest
+
+    def guest(self, name):
+        """The machine with container engines of that name."""
+        return getattr(self, name.replace("-", "_"))
+
+    @cached_property
+    def large(self):
+        """The digest of the image that takes seconds to pull; pushed by whoever first asks for it."""
+        digest = images.large(self.folder / "large", LARGE_MEGABYTES)
+        self.fill(self.folder / "large", REGISTRY, LARGE)
+        shutil.rmtree(self.folder / "large")
+        return digest
+
+
+class Lab(Stage):
+    """One case's view of the lab: it begins with the usual policy, and knows what was logged since."""
+
+    def __init__(self, world, folder):
+        super().__init__(folder)
+        self.world = world
+        self.pullgate = world.pullgate
+        self.pullgate.policy(POLICY)
+        self.machines = 0
+        self.seen = self.pullgate.mark()
+        self.before = {name: len(server.requests()) for name, server in world.web.items()}
+        self.connections_before = {name: network.connections(name) for name in world.web}
+
+    def close(self):
+        super().close()
+        with open(self.folder / "pullgate.log", "w", encoding="utf-8") as log:
+            log.writelines(f"{json.dumps(entry)}\n" for entry in self.pullgate.entries())
+
+    # ── what clients do ──
+
+    def image(self):
+        """A new image in the registry, that no client has any part of but the base; its reference without tag, and the image."""
+        repository = f"team/{self.folder.name}"
+        image = images.derived(self.world.folder / "tiny", self.folder / "image", self.folder.name)
+        self.world.fill(self.folder / "image", REGISTRY, f"{repository}:1")
+        shutil.rmtree(self.folder / "image")
+        return f"{REGISTRY}/{repository}", image
+
+    def machine(self, net=DEVELOPERS, *, families="46", resolver=None):
+        """A client's namespace of the case's own in `net`, asking pullgate unless `resolver` (a resolv.conf) says else."""
+        self.machines += 1
+        name = f"{net.name[:3]}{self.machines}"
+        resolver = resolver or engines.resolver(net.gateway if "4" in families else net.gateway6)
+        network.add_machine(name, net, 100 + self.machines, families=families, resolver=resolver)
+        self.defer(lambda: network.remove_machine(name))
+        return name
+
+    def run(self, machine, command, seconds=60):
+        """Runs a shell command to its end, on a machine with engines or in a namespace; its output is both streams'."""
+        enter = self.world.guest(machine).enter() if machine in GUESTS else network.inside(machine)
+        command = f"PATH={PATH}; exec 2>&1; {command}"
+        done = subprocess.run([*enter, "sh", "-c", command], text=True, stdout=subprocess.PIPE, check=False, timeout=seconds)
+        self.note(f"{machine}$ {command} -> {done.returncode}\n{done.stdout}")
+        return Done(done.returncode, done.stdout)
+
+    # ── what servers saw ──
+
+    def requests(self, server, clients=None):
+        """The requests that a web server has had since the case began; of the clients at some addresses, if these are given."""
+        lines = self.world.web[server].requests()[self.before[server] :]
+        return [line for line in lines if clients is None or set(line.split()) & set(clients)]
+
+    def connections(self, server):
+        """How many connections a web server's machine has accepted since the case began."""
+        return network.connections(server) - self.connections_before[server]
+
+    def entries(self, clients=None, **wanted):
+        """What pullgate logged since the case began, as far as the entries have these values, of clients at these addresses."""
+        entries = [entry for entry in self.pullgate.entries(self.seen) if clients is None or entry["client"] in clients]
+        return [entry for entry in entries if all(entry[key] == value for key, value in wanted.items())]

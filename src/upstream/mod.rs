@@ -201,9 +201,10 @@ impl Resolver {
         own: &[SocketAddr],
     ) -> Result<Arc<Self>, UpstreamError> {
         let follows_system = upstream.servers.contains(&UpstreamServer::System);
-        let system = if follows_system { paths.read() } else { SystemServers::default() };
+        let own = Own::new(own);
+        let system = if follows_system { paths.read(&own) } else { SystemServers::default() };
         let resolver = Arc::new(Self {
-            routes: Routes::new(upstream.clone(), &system, Own::new(own))?,
+            routes: Routes::new(upstream.clone(), &system, own.clone())?,
             cache: Cache::new(cache),
             flights: Flights::default(),
             permits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
@@ -212,7 +213,7 @@ impl Resolver {
             totals: Totals::default(),
         });
         if follows_system {
-            tokio::spawn(follow_system(Arc::downgrade(&resolver), paths, system));
+            tokio::spawn(follow_system(Arc::downgrade(&resolver), paths, own, system));
         }
         Ok(resolver)
     }
@@ -349,11 +350,11 @@ impl Resolver {
 }
 
 /// Reads the host's settings again and again until the resolver is gone.
-async fn follow_system(resolver: Weak<Resolver>, paths: SystemPaths, mut known: SystemServers) {
+async fn follow_system(resolver: Weak<Resolver>, paths: SystemPaths, own: Own, mut known: SystemServers) {
     loop {
         tokio::time::sleep(SYSTEM_POLL).await;
-        let paths = paths.clone();
-        let Ok(system) = tokio::task::spawn_blocking(move || paths.read()).await else {
+        let (paths, own) = (paths.clone(), own.clone());
+        let Ok(system) = tokio::task::spawn_blocking(move || paths.read(&own)).await else {
             return;
         };
         let Some(resolver) = resolver.upgrade() else {
@@ -371,8 +372,8 @@ async fn follow_system(resolver: Weak<Resolver>, paths: SystemPaths, mut known: 
 
 /// Questions under way upstream at a time; each has a socket or two.
 const MAX_IN_FLIGHT: usize = 512;
-/// How often the host's own servers are read again.
-const SYSTEM_POLL: Duration = Duration::from_secs(3);
+/// How often the host's own servers are read again: a handful of small files, soon enough for a VPN that has come or gone.
+const SYSTEM_POLL: Duration = Duration::from_secs(1);
 
 /// What the targets in fuzz/ reach beside [`Answer::parse`].
 #[cfg(fuzzing)]

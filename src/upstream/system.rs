@@ -1,8 +1,10 @@
 //! The servers that the host itself uses, read from what resolv.conf, systemd-resolved and systemd-networkd leave in
 //! files, and followed live.
 //!
-//! Where resolv.conf names only systemd-resolved's stub, its file of real servers is read, and with it which links
-//! have which servers for which domains. The formats are not promised by anyone, so what cannot be read is passed over.
+//! Where resolv.conf names systemd-resolved's stub, its file of real servers is read, and with it which links have which
+//! servers for which domains. Where it names nobody but this program, the host asks us, and its servers are those that
+//! NetworkManager would have written there, else those that `pullgate setup` kept. The formats are not promised by
+//! anyone, so what cannot be read is passed over.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,6 +12,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use super::own::Own;
 use crate::name::DomainName;
 use crate::resolv_conf::{ResolvConf, parse_server};
 
@@ -26,6 +29,8 @@ pub(super) struct SystemServers {
 #[derive(Clone, Debug)]
 pub(super) struct SystemPaths {
     resolv_conf: PathBuf,
+    /// What resolv.conf would say if it did not name this program: NetworkManager's, and the one that `setup` kept.
+    others: [PathBuf; 2],
     uplink: PathBuf,
     /// One file a link, by index: what systemd-resolved was told by NetworkManager, VPN clients, `resolvectl`; and what
     /// systemd-networkd knows.
@@ -54,19 +59,34 @@ impl SystemPaths {
     pub(super) fn under(root: &Path) -> Self {
         Self {
             resolv_conf: root.join("etc/resolv.conf"),
+            others: [root.join("run/NetworkManager/no-stub-resolv.conf"), root.join("etc/pullgate/resolv.conf")],
             uplink: root.join("run/systemd/resolve/resolv.conf"),
             links: [root.join("run/systemd/resolve/netif"), root.join("run/systemd/netif/links")],
         }
     }
 
-    /// Reads what the host uses now. A file that is not there is an empty one.
-    pub(super) fn read(&self) -> SystemServers {
-        let servers = ResolvConf::parse(&read_file(&self.resolv_conf)).servers;
-        if !servers.iter().any(|server| is_stub(*server)) {
-            return SystemServers { default: servers, domains: BTreeMap::new() };
+    /// Reads what the host uses now, but for this program itself. A file that is not there is an empty one.
+    pub(super) fn read(&self, own: &Own) -> SystemServers {
+        let named = ResolvConf::parse(&read_file(&self.resolv_conf)).servers;
+        let found = self.without(own, &named);
+        let asks_us = named.iter().any(|server| own.contains(*server) || is_stub(*server));
+        if !found.default.is_empty() || !asks_us {
+            return found;
+        }
+        let others = self.others.iter().map(|path| self.without(own, &ResolvConf::parse(&read_file(path)).servers));
+        let default = others.map(|other| other.default).find(|servers| !servers.is_empty());
+        SystemServers { default: default.unwrap_or_default(), ..found }
+    }
+
+    /// What the servers of a resolv.conf stand for: without our own, and with resolved's in the place of its stub.
+    fn without(&self, own: &Own, named: &[SocketAddr]) -> SystemServers {
+        let is_other = |server: &SocketAddr| !is_stub(*server) && !own.contains(*server);
+        if !named.iter().any(|server| is_stub(*server)) {
+            let default = named.iter().copied().filter(is_other).collect();
+            return SystemServers { default, domains: BTreeMap::new() };
         }
         let mut uplink = ResolvConf::parse(&read_file(&self.uplink)).servers;
-        uplink.retain(|server| !is_stub(*server));
+        uplink.retain(is_other);
         combine(uplink, &self.read_links())
     }
 

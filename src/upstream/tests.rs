@@ -272,6 +272,28 @@ async fn a_system_that_names_no_server_but_this_one_is_a_fault_that_says_what_wo
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_setup_under_a_running_server_and_a_vpn_that_comes_and_goes_are_followed_within_two_seconds() {
+    let root = tempfile::tempdir().unwrap();
+    write_resolv_conf(root.path(), "nameserver 192.0.2.53\n");
+    let resolver = start_system(root.path(), &["127.0.0.1:53".parse().unwrap()]).unwrap();
+    let write = |path: &str, text: &str| {
+        fs::create_dir_all(root.path().join(path).parent().unwrap()).unwrap();
+        fs::write(root.path().join(path), text).unwrap();
+    };
+    let steps = [
+        ("etc/pullgate/resolv.conf", "nameserver 192.0.2.53\n", "192.0.2.53:53"),
+        ("etc/resolv.conf", "nameserver 127.0.0.1\n", "192.0.2.53:53"),
+        ("run/NetworkManager/no-stub-resolv.conf", "nameserver 10.8.0.1\n", "10.8.0.1:53"),
+        ("run/NetworkManager/no-stub-resolv.conf", "nameserver 192.0.2.54\n", "192.0.2.54:53"),
+    ];
+    for (path, text, server) in steps {
+        write(path, text);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(default_servers(&resolver), [server], "{path}: {text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_system_is_followed_and_a_host_between_networks_keeps_its_servers() {
     let root = tempfile::tempdir().unwrap();
     write_resolv_conf(root.path(), "nameserver 192.0.2.53\n");

@@ -1,5 +1,6 @@
 //! `pullgate setup`: what to put where so that a machine's clients ask pullgate; shown, written or undone.
 
+mod redirect;
 mod report;
 mod resolv_conf;
 mod restart;

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::resolv_conf;
+use super::{redirect, resolv_conf};
 use crate::inspect::machine::Machine;
 use crate::inspect::setup::{Plan, Request, SetupFault};
 
@@ -37,6 +37,7 @@ macro_rules! targets {
 
 targets! {
     ResolvConf(resolv_conf::Arguments),
+    Redirect(redirect::Arguments),
 }
 
 /// The options of one target, and where it is planned.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use super::INTERFACES;
 use crate::inspect::machine::{FileState, Machine};
 use crate::inspect::setup::SetupFault;
 
@@ -30,7 +31,7 @@ impl Interface {
 
     /// A port of a bridge hands its packets to the bridge, by whose name they come in.
     pub(super) fn carries_packets(&self, machine: &Machine) -> Result<(), SetupFault> {
-        let folder = Path::new("/sys/class/net").join(&self.0);
+        let folder = Path::new(INTERFACES).join(&self.0);
         let (Ok(FileState::Link(master)), Ok(ports)) =
             (machine.look(&folder.join("master")), machine.list(folder.join("brport")))
         else {

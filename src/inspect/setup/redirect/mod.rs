@@ -10,7 +10,7 @@ mod interface;
 mod rules;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
@@ -62,43 +62,53 @@ struct Destinations {
 pub fn plan(machine: &Machine, request: &Request, options: &Options) -> Result<Plan, SetupFault> {
     let nft = find_nft(machine)?;
     let redirect = Redirect::checked(machine, request, options)?;
-    let unit = UNIT.replace("{nft}", nft);
-    let files = [
-        (RULES, FileState::Text { text: redirect.rules(), mode: 0o644 }, "the rules"),
-        (UNIT_FILE, FileState::Text { text: unit, mode: 0o644 }, "loads the rules before any client is there"),
-        (WANTED, FileState::Link(UNIT_FILE.into()), "has systemd do so at every start"),
-    ];
-    let mut changes = Vec::new();
-    for (path, after, why) in files {
-        let before = machine.look(Path::new(path)).map_err(|error| SetupFault::new(format!("{path}: {error}")))?;
-        if before != after {
-            changes.push(Change { path: path.into(), before, after, why: why.to_owned() });
-        }
+    let mut plan = Plan::new(TARGET);
+    plan.write(machine, RULES, redirect.rules(), "the rules")?;
+    plan.write(machine, UNIT_FILE, UNIT.replace("{nft}", nft), "loads the rules before any client is there")?;
+    enable(&mut plan, machine)?;
+    plan.command("systemctl daemon-reload", "systemd reads the unit");
+    plan.command(
+        "systemctl reload-or-restart pullgate-redirect.service",
+        "loads the rules, or replaces those in force in one step",
+    );
+    plan.undo_commands = undo_commands();
+    redirect.notes(request).into_iter().for_each(|note| plan.note(note));
+    Ok(plan)
+}
+
+/// The bridges of the machine, whose containers and guests can be redirected.
+pub fn found(machine: &Machine) -> Option<String> {
+    let interfaces = machine.list(INTERFACES).unwrap_or_default();
+    let is_bridge = |path: &PathBuf| machine.list(path.join("bridge")).is_ok_and(|entries| !entries.is_empty());
+    let names: Vec<_> = interfaces
+        .into_iter()
+        .filter(is_bridge)
+        .filter_map(|path| Some(path.file_name()?.display().to_string()))
+        .collect();
+    (!names.is_empty()).then(|| format!("the bridges {}", names.join(", ")))
+}
+
+/// Has systemd load the rules at every start, as `systemctl enable` would; a link can be undone as a file is.
+fn enable(plan: &mut Plan, machine: &Machine) -> Result<(), SetupFault> {
+    let path = Path::new(WANTED);
+    let before = machine.look(path).map_err(|error| SetupFault::reading(path, &error))?;
+    let after = FileState::Link(UNIT_FILE.into());
+    if before != after {
+        let why = "has systemd do so at every start".to_owned();
+        plan.changes.push(Change { path: path.into(), before, after, why });
     }
-    let notes = redirect.notes(request);
-    Ok(Plan { target: "redirect", changes, commands: commands(), undo_commands: undo_commands(), notes })
+    Ok(())
 }
 
-fn commands() -> Vec<Command> {
-    vec![
-        command(&["systemctl", "daemon-reload"], "systemd reads the unit"),
-        command(
-            &["systemctl", "reload-or-restart", "pullgate-redirect.service"],
-            "loads the rules in one step, or replaces those in force; nothing is interrupted",
-        ),
-    ]
-}
-
-/// In this order: a unit whose file is gone has its way to stop for as long as systemd has not noticed.
+/// The table goes, whether or not it is there.
 fn undo_commands() -> Vec<Command> {
-    vec![
-        command(&["systemctl", "stop", "pullgate-redirect.service"], "takes the rules out of the kernel"),
-        command(&["systemctl", "daemon-reload"], "systemd forgets the unit"),
-    ]
-}
-
-fn command(line: &[&str], why: &str) -> Command {
-    Command { line: line.iter().map(|&word| word.to_owned()).collect(), why: why.to_owned() }
+    let mut undo = Plan::new(TARGET);
+    undo.commands.push(Command {
+        line: vec!["nft".to_owned(), "add table inet pullgate; delete table inet pullgate".to_owned()],
+        why: "takes the rules out of force; no other table is touched".to_owned(),
+    });
+    undo.command("systemctl daemon-reload", "systemd forgets the unit");
+    undo.commands
 }
 
 fn find_nft(machine: &Machine) -> Result<&'static str, SetupFault> {
@@ -258,7 +268,7 @@ fn answers_at(listener: IpAddr, address: IpAddr) -> bool {
 
 /// The number of the user that the shipped unit runs pullgate as.
 fn user_of_pullgate(machine: &Machine) -> Result<u32, SetupFault> {
-    let users = machine.read("/etc/passwd").map_err(|error| SetupFault::new(format!("/etc/passwd: {error}")))?;
+    let users = machine.read(USERS).map_err(|error| SetupFault::reading(USERS.as_ref(), &error))?;
     let number = |line: &str| {
         let mut fields = line.split(':');
         (fields.next() == Some(USER)).then(|| fields.nth(1)?.parse().ok()).flatten()
@@ -271,9 +281,14 @@ fn user_of_pullgate(machine: &Machine) -> Result<u32, SetupFault> {
     })
 }
 
+/// The target's name on the command line.
+pub const TARGET: &str = "redirect";
+
 const RULES: &str = "/etc/pullgate/redirect.nft";
 const UNIT_FILE: &str = "/etc/systemd/system/pullgate-redirect.service";
 const WANTED: &str = "/etc/systemd/system/sysinit.target.wants/pullgate-redirect.service";
+const INTERFACES: &str = "/sys/class/net";
+const USERS: &str = "/etc/passwd";
 const USER: &str = "pullgate";
 const NFT: [&str; 2] = ["/usr/sbin/nft", "/usr/bin/nft"];
 

@@ -1,0 +1,338 @@
+"""`pullgate setup redirect`: whatever server a client names, pullgate answers. Each case shows first what leaks without it.
+
+The rules stand on the gateway, or on a Docker host of their own that runs pullgate as a service.
+"""
+
+import re
+import subprocess
+import sys
+
+import network
+from network import CI, DEVELOPERS, GATEWAY
+from support.cases import case, check, end, equal, sh
+from world import FORBIDDEN, REGISTRY
+
+# A resolver outside that knows everything, by its addresses; one of them is what Docker falls back to.
+FOREIGN, FOREIGN6, GOOGLE = "198.18.1.88", "fd18:1::53", "8.8.8.8"
+FOREIGN_MACHINE = "upstream"
+LEAK, DENIED, ALLOWED, NOTHING = "NOERROR", "NXDOMAIN", "NOERROR", "no answer"
+RULES = "/etc/pullgate/redirect.nft"
+BOTH = ("+notcp", "+tcp")
+ADDRESSES = ("--address", DEVELOPERS.gateway, "--address", DEVELOPERS.gateway6)
+
+
+# ── setting up and asking ──
+
+
+def redirect(lab, *clients, addresses=ADDRESSES):
+    """Sets up the redirect on the gateway and loads its rules; the case's end takes them away."""
+    setup(lab, *clients, *addresses, "--write")
+    lab.defer(lambda: undo(lab))
+    load()
+    # The kernel tells one client of a few unreachable ports a second; cases ask faster.
+    network.run_in(GATEWAY, "sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0")
+
+
+def setup(lab, *arguments):
+    """Runs `pullgate setup redirect` on the gateway."""
+    command = network.inside(GATEWAY, lab.pullgate.binary, "setup", "redirect", *arguments, "--config", lab.pullgate.settings)
+    done = subprocess.run(command, text=True, capture_output=True, check=False, timeout=20)
+    lab.note(f"setup redirect {arguments} -> {done.returncode}\n{done.stdout}{done.stderr}")
+    equal(done.returncode, 0, done.stderr)
+
+
+def load():
+    """What the unit runs at its start and at its reload."""
+    network.run_in(GATEWAY, f"nft -f {RULES}")
+
+
+def undo(lab):
+    setup(lab, "--undo")
+    network.run_in(GATEWAY, "nft delete table inet pullgate")
+
+
+def ask(lab, machine, server, *options, name=FORBIDDEN):
+    """How dig is answered, which believes the server alone that it asked: a response code, or that nothing came."""
+    done = lab.run(machine, f"dig @{server} {name} +tries=1 +time=2 {' '.join(options)}")
+    status = re.search(r"status: (\w+)", done.output)
+    return status[1] if status else NOTHING
+
+
+def heard(machine=FOREIGN_MACHINE):
+    """How many datagrams and connections for anybody a machine has had: what leaks is counted, whoever listens."""
+    counters = {}
+    for file in ("/proc/net/snmp", "/proc/net/netstat"):
+        lines = network.run_in(machine, f"cat {file}").splitlines()
+        for names, values in zip(lines[::2], lines[1::2]):
+            kind = names.split(":")[0]
+            counters.update({f"{kind}{name}": int(value) for name, value in zip(names.split()[1:], values.split()[1:])})
+    return counters["UdpInDatagrams"] + counters["UdpNoPorts"], counters["TcpPassiveOpens"]
+
+
+# Sends one DNS question from a socket that takes answers from anybody; prints the response code and who answered.
+UNCONNECTED = """
+import socket, sys
+server, name, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+padding = b"\\0\\0\\x29\\x10\\0\\0\\0\\0\\0" + (size + 4).to_bytes(2, "big") + b"\\0\\x0c" + size.to_bytes(2, "big") + bytes(size)
+question = b"\\x12\\x34\\x01\\0\\0\\1\\0\\0\\0\\0\\0\\1" + labels + b"\\0\\0\\1\\0\\1" + padding
+to = socket.getaddrinfo(server, 53, type=socket.SOCK_DGRAM)[0]
+with socket.socket(to[0], socket.SOCK_DGRAM) as client:
+    client.settimeout(2)
+    client.sendto(question, to[4])
+    answer, by = client.recvfrom(4096)
+    print(answer[3] & 15, by[0])
+"""
+
+# Two conversations, over UDP and TCP, that ask once for each line of input; prints two response codes or errors.
+LASTING = """
+import socket, sys
+server, name = sys.argv[1:]
+labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+question = b"\\x12\\x34\\x01\\0\\0\\1\\0\\0\\0\\0\\0\\0" + labels + b"\\0\\0\\1\\0\\1"
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+for each in (udp, tcp):
+    each.settimeout(2)
+    each.connect((server, 53))
+
+def ask(client, prefix):
+    try:
+        client.send(prefix + question)
+        return str(client.recv(4096)[len(prefix) + 3] & 15)
+    except OSError as error:
+        return type(error).__name__
+
+for line in sys.stdin:
+    print(ask(udp, b""), ask(tcp, len(question).to_bytes(2, "big")), flush=True)
+"""
+
+# Answers whoever comes to the ports of DNS over TLS and QUIC at its addresses, over TCP and UDP.
+OPEN_PORTS = """
+import selectors, socket, sys
+ready = selectors.DefaultSelector()
+for address, port in ((address, port) for address in sys.argv[1:] for port in (784, 853, 8853)):
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        server = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind((address, port))
+        if kind == socket.SOCK_STREAM:
+            server.listen()
+        ready.register(server, selectors.EVENT_READ)
+print("ready", flush=True)
+while True:
+    for key, _ in ready.select():
+        if key.fileobj.type == socket.SOCK_STREAM:
+            key.fileobj.accept()[0].close()
+        else:
+            key.fileobj.sendto(b"here", key.fileobj.recvfrom(512)[1])
+"""
+
+# Tries a port; prints that it was reached, or the error.
+TRY_PORT = """
+import socket, sys
+server, kind, port = sys.argv[1], {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}[sys.argv[2]], int(sys.argv[3])
+with socket.socket(socket.AF_INET6 if ":" in server else socket.AF_INET, kind) as client:
+    client.settimeout(2)
+    try:
+        client.connect((server, port))
+        if kind == socket.SOCK_DGRAM:
+            client.send(b"you?")
+            client.recv(512)
+        print("reached")
+    except OSError as error:
+        print(type(error).__name__, error.errno)
+"""
+
+
+def python(lab, machine, program, *arguments):
+    """Runs a small Python program on a machine; returns what it printed."""
+    command = network.inside(machine, sys.executable, "-c", program, *arguments)
+    done = subprocess.run(command, text=True, capture_output=True, check=False, timeout=20)
+    lab.note(f"{machine}$ python {arguments} -> {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout.strip()
+
+
+def start_python(lab, machine, program, *arguments):
+    """Starts a small Python program on a machine, to talk with over its input and output until the case ends."""
+    command = network.inside(machine, sys.executable, "-c", program, *arguments)
+    process = subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    lab.defer(lambda: end(process))
+    return process
+
+
+# ── a network behind the gateway ──
+
+
+@case
+def redirect_answers_for_any_server(lab):
+    """UDP and TCP to foreign servers leak; redirected, they have pullgate's answers, and only allowed names resolve."""
+    client = lab.machine(resolver=f"nameserver {FOREIGN}\n")
+    for server in (FOREIGN, GOOGLE):
+        for transport in BOTH:
+            equal(ask(lab, client, server, transport), LEAK, f"{server} {transport}, not redirected")
+    equal(lab.run(client, f"getent hosts {FORBIDDEN}").code, 0)
+    redirect(lab, "--interface", DEVELOPERS.name)
+    for server in (FOREIGN, GOOGLE):
+        for transport in BOTH:
+            equal(ask(lab, client, server, transport), DENIED, f"{server} {transport}")
+            equal(ask(lab, client, server, transport, name=REGISTRY), ALLOWED, f"{server} {transport}")
+    equal(lab.run(client, f"getent hosts {FORBIDDEN}").code, 2)
+    equal(lab.run(client, f"getent hosts {REGISTRY}").code, 0)
+    check(lab.entries(name=FORBIDDEN), "the log has no line of it")
+
+
+@case
+def redirect_keeps_the_address_that_was_asked(lab):
+    """A client that takes answers from anybody has them from the server that it named; a question in fragments too."""
+    client = lab.machine()
+    for server in (FOREIGN, FOREIGN6):
+        for size in ("0", "3000"):
+            equal(python(lab, client, UNCONNECTED, server, FORBIDDEN, size), f"0 {server}", f"not redirected, {size} bytes of padding")
+    redirect(lab, "--interface", DEVELOPERS.name)
+    for server in (FOREIGN, FOREIGN6):
+        equal(python(lab, client, UNCONNECTED, server, FORBIDDEN, "0"), f"3 {server}")
+        equal(python(lab, client, UNCONNECTED, server, REGISTRY, "0"), f"0 {server}")
+        equal(python(lab, client, UNCONNECTED, server, FORBIDDEN, "3000"), f"1 {server}", "longer than pullgate takes questions")
+
+
+@case
+def redirect_holds_for_an_ipv6_only_client(lab):
+    """Over IPv6 too; and a question to the gateway's link-local address, as routers announce it."""
+    client = lab.machine(families="6", resolver=f"nameserver {FOREIGN6}\n")
+    for transport in BOTH:
+        equal(ask(lab, client, FOREIGN6, transport), LEAK, transport)
+    redirect(lab, "--interface", DEVELOPERS.name)
+    router = re.search(r"fe80::\S+(?=/)", network.run_in(GATEWAY, f"ip -6 addr show dev {DEVELOPERS.name} scope link"))[0]
+    for transport in BOTH:
+        for server in (FOREIGN6, f"{router}%eth0"):
+            equal(ask(lab, client, server, transport), DENIED, f"{server} {transport}")
+            equal(ask(lab, client, server, transport, name=REGISTRY), ALLOWED, f"{server} {transport}")
+    equal(lab.run(client, f"getent hosts {FORBIDDEN}").code, 2)
+
+
+@case
+def redirect_of_ranges_leaves_others_alone(lab):
+    """`--clients` means those addresses, `--except` takes some out, everybody else is not redirected."""
+    within, without, spared = lab.machine(CI), lab.machine(DEVELOPERS), lab.machine(CI)
+    ranges = ("--clients", f"{CI.v4}.0/24", "--clients", f"{CI.v6}::/64")
+    for client in (within, without, spared):
+        equal(ask(lab, client, FOREIGN), LEAK, client)
+    redirect(lab, *ranges, "--except", f"{CI.v4}.{address_of(spared)}", "--except", f"{CI.v6}::{address_of(spared)}")
+    for server in (FOREIGN, FOREIGN6):
+        equal(ask(lab, within, server), DENIED, server)
+        equal(ask(lab, without, server), LEAK, server)
+        equal(ask(lab, spared, server), LEAK, server)
+
+
+@case
+def redirect_refuses_dot_and_doq(lab):
+    """DNS over TLS and QUIC to a foreign server: reached without the rules, refused at once with them."""
+    client = lab.machine()
+    equal(start_python(lab, FOREIGN_MACHINE, OPEN_PORTS, FOREIGN, FOREIGN6).stdout.readline(), "ready\n")
+    ports = [("tcp", "853"), ("udp", "853"), ("udp", "784"), ("udp", "8853")]
+    for server in (FOREIGN, FOREIGN6):
+        for port in ports:
+            equal(python(lab, client, TRY_PORT, server, *port), "reached", f"{server} {port}")
+    redirect(lab, "--interface", DEVELOPERS.name)
+    before = heard()
+    for server in (FOREIGN, FOREIGN6):
+        for port in ports:
+            check(python(lab, client, TRY_PORT, server, *port) in REFUSED, f"{server} {port} is not refused")
+    equal(heard(), before, "datagrams and connections that arrived")
+
+
+@case
+def redirect_ends_older_conversations(lab):
+    """A client that asked before the rules came does not go on: its old sockets are refused, new ones reach pullgate."""
+    client = lab.machine()
+    network.run_in(GATEWAY, "nft 'table inet other { chain forward { type filter hook forward priority filter; ct state invalid drop; }; }'")
+    lab.defer(lambda: network.run_in(GATEWAY, "nft delete table inet other"))
+    talk = start_python(lab, client, LASTING, FOREIGN, FORBIDDEN)
+    equal(say(talk), ["0", "0"], "not redirected")
+    redirect(lab, "--interface", DEVELOPERS.name)
+    before = heard()
+    answers = say(talk)
+    check(all(answer in ERRORS for answer in answers), answers)
+    equal(heard(), before, "datagrams and connections that arrived")
+    equal(ask(lab, client, FOREIGN), DENIED)
+
+
+@case
+def redirect_without_pullgate_leaks_nothing(lab):
+    """With pullgate killed, clients are told at once that nobody answers; no packet of theirs goes out."""
+    client = lab.machine()
+    equal(ask(lab, client, FOREIGN), LEAK)
+    redirect(lab, "--interface", DEVELOPERS.name)
+    lab.pullgate.kill()
+    lab.defer(lab.pullgate.start)
+    before = heard()
+    for server in (FOREIGN, FOREIGN6):
+        for transport in BOTH:
+            equal(ask(lab, client, server, transport), NOTHING, f"{server} {transport}")
+            for kind in ("tcp", "udp"):
+                equal(python(lab, client, TRY_PORT, server, kind, "53"), "ConnectionRefusedError 111", f"{server} {kind}")
+    equal(heard(), before, "datagrams and connections that arrived")
+
+
+@case
+def redirect_refuses_a_family_without_an_address(lab):
+    """Where pullgate has no IPv6 address, questions over IPv6 go nowhere instead of out."""
+    client = lab.machine()
+    equal(ask(lab, client, FOREIGN6), LEAK)
+    redirect(lab, "--interface", DEVELOPERS.name, addresses=ADDRESSES[:2])
+    before = heard()
+    for kind in ("tcp", "udp"):
+        check(python(lab, client, TRY_PORT, FOREIGN6, kind, "53") in REFUSED, f"{kind} over IPv6 is not refused")
+    equal(heard(), before, "datagrams and connections that arrived")
+    equal(ask(lab, client, FOREIGN), DENIED)
+
+
+@case
+def redirect_touches_no_other_table(lab):
+    """Loaded, loaded again, undone: what iptables and others have put into the kernel stays byte for byte the same."""
+    sh_in_gateway = lambda command: network.run_in(GATEWAY, command)
+    sh_in_gateway("iptables-nft -t nat -N DOCKER && iptables-nft -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER")
+    sh_in_gateway("iptables-nft -t nat -A DOCKER -p udp --dport 53 -j DNAT --to-destination 198.18.1.88:53")
+    sh_in_gateway("nft 'table inet other { set s { type ipv4_addr; elements = { 192.0.2.1 } }; chain prerouting { type nat hook prerouting priority dstnat; }; }'")
+    lab.defer(lambda: sh_in_gateway("nft flush ruleset"))
+    before = sh_in_gateway("nft --stateless list ruleset")
+    others = lambda: re.sub(r"table inet pullgate \{\n.*?^\}\n", "", sh_in_gateway("nft --stateless list ruleset"), flags=re.S | re.M)
+    setup(lab, "--interface", DEVELOPERS.name, *ADDRESSES, "--write")
+    for step in ("loaded", "loaded again"):
+        load()
+        check("table inet pullgate" in sh_in_gateway("nft list tables"), step)
+        equal(others(), before, step)
+    equal(ask(lab, lab.machine(), DEVELOPERS.gateway), DENIED, "ahead of a translation of Docker's")
+    undo(lab)
+    equal(sh_in_gateway("nft --stateless list ruleset"), before, "undone")
+
+
+@case
+def redirect_reaches_neighbours_if_bridges_call_the_firewall(lab):
+    """What a neighbour on the same bridge is asked is redirected where br_netfilter is on, as Docker sets it."""
+    client, neighbour = lab.machine(), lab.machine()
+    switch = "sysctl -qw net.bridge.bridge-nf-call-iptables={0} net.bridge.bridge-nf-call-ip6tables={0}"
+    redirect(lab, "--interface", DEVELOPERS.name)
+    to = f"{DEVELOPERS.v4}.{address_of(neighbour)}"
+    equal(ask(lab, client, to), NOTHING)
+    lab.defer(lambda: network.run_in(GATEWAY, switch.format(0)))
+    network.run_in(GATEWAY, switch.format(1))
+    equal(ask(lab, client, to), DENIED)
+
+
+def address_of(machine):
+    """The last part of a machine's addresses."""
+    return re.search(r"\.(\d+)/24", network.run_in(machine, "ip -4 addr show dev eth0"))[1]
+
+
+def say(talk):
+    """Has a lasting conversation ask once more; what came of it over UDP and over TCP."""
+    talk.stdin.write("\n")
+    talk.stdin.flush()
+    return talk.stdout.readline().split()
+
+
+# What a reset connection, and a datagram that is administratively prohibited, are to a program.
+REFUSED = ("ConnectionRefusedError 111", "OSError 113", "PermissionError 13")
+ERRORS = ("ConnectionResetError", "ConnectionRefusedError", "OSError", "PermissionError")

@@ -2,9 +2,9 @@
 
 import struct
 
-from clients import FORMERR, NOERROR, REFUSED, dig, encode, exchange, query
 from harness import SERVER, UPSTREAM
 from support.cases import case, check, equal
+from support.dns import FORMERR, NOERROR, REFUSED, dig, encode, exchange, query
 from upstream import Fake, addresses
 
 BLOCKED, FILTERED, PROHIBITED = 15, 17, 18

@@ -2,9 +2,9 @@
 
 import json
 
-from clients import dig
 from harness import UPSTREAM
 from support.cases import case, check, equal
+from support.dns import dig
 
 QUESTIONS = [
     ("registry.example", "A"), ("registry.example", "AAAA"), ("registry.example", "TXT"), ("registry.example", "MX"), ("registry.example", "HTTPS"),

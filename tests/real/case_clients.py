@@ -2,9 +2,9 @@
 
 import json
 
-from clients import dig
 from harness import add_namespace, in_namespace
 from support.cases import case, check, equal, sh
+from support.dns import dig
 
 ALLOW = 'version = 1\n[[registry]]\nname = "r"\nhosts = ["registry.example", "v6only.example", "chain.example"]\n'
 EVERYONE = {"clients": '["127.0.0.0/8", "198.18.0.0/15", "fd18::/16"]'}

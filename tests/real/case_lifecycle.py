@@ -9,9 +9,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from clients import LoadClient, dig, exchange, over_tcp, query, read_tcp
 from harness import ROOT, SERVER
 from support.cases import Failed, case, check, equal, sh, wait_until
+from support.dns import LoadClient, dig, exchange, over_tcp, query, read_tcp
 from upstream import Fake, addresses
 
 

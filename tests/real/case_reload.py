@@ -4,8 +4,8 @@ import os
 import signal
 import time
 
-from clients import Dnsperf, LoadClient
 from support.cases import Failed, case, check, equal, sh, wait_until
+from support.dns import Dnsperf, LoadClient
 
 WITHIN = 1.0  # seconds from the start of the edit to the new answer
 OLD, NEW = "other.example", "third.example"

@@ -4,10 +4,10 @@ import re
 import signal
 import subprocess
 
-from clients import dig
 from harness import UPSTREAM, add_namespace
 from support import service
 from support.cases import Failed, case, check, equal, sh, wait_until
+from support.dns import dig
 from support.guest import Guest
 from support.suite import ROOT
 

@@ -6,9 +6,9 @@ import subprocess
 import threading
 import time
 
-from clients import dig, exchange, kdig, over_tcp, query, read_tcp
 from harness import SERVER, UPSTREAM
 from support.cases import case, check, equal, sh
+from support.dns import dig, exchange, kdig, over_tcp, query, read_tcp
 from upstream import Fake, addresses
 
 HOSTS = ["registry.example", "other.example", "big.example", "third.example"]

@@ -6,9 +6,9 @@ import struct
 import threading
 import time
 
-from clients import NOERROR, decode, dig, encode, exchange, query
 from harness import SERVER, UPSTREAM
 from support.cases import case, check, equal, sh, wait_until
+from support.dns import NOERROR, decode, dig, encode, exchange, query
 from upstream import Fake, addresses, failing, garbage, respond, silent
 
 BAD = "198.18.0.66"

@@ -11,8 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from clients import RCODES, dig, exchange, query
 from support.cases import Failed, Stage, equal, run_cases, sh
+from support.dns import RCODES, dig, exchange, query
 from support.suite import ROOT
 from upstream import Knot
 

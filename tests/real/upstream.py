@@ -7,7 +7,7 @@ import threading
 import time
 from pathlib import Path
 
-from clients import decode, dig
+from support.dns import decode, dig
 
 ZONE = Path(__file__).parent / "root.zone"
 

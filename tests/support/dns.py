@@ -1,5 +1,6 @@
 """Real DNS clients and what they saw: dig and kdig, and a small asker of our own for packets that they cannot send."""
 
+import ctypes
 import dataclasses
 import random
 import re
@@ -11,6 +12,7 @@ import time
 
 TYPES = {"A": 1, "NS": 2, "CNAME": 5, "PTR": 12, "MX": 15, "TXT": 16, "AAAA": 28, "SRV": 33, "HTTPS": 65}
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = range(6)
+CLONE_NEWNET = 0x40000000
 RCODES = {NOERROR: "NOERROR", FORMERR: "FORMERR", SERVFAIL: "SERVFAIL", NXDOMAIN: "NXDOMAIN", NOTIMP: "NOTIMP", REFUSED: "REFUSED"}
 
 
@@ -192,14 +194,16 @@ class Seen:
 class LoadClient(threading.Thread):
     """Asks the same names over and over at a steady pace until stopped, and remembers every answer."""
 
-    def __init__(self, names, address=("127.0.0.1", 53), pause=0.004, patience=2.0):
+    def __init__(self, names, address=("127.0.0.1", 53), pause=0.004, patience=2.0, netns=None):
         super().__init__(daemon=True)
-        self.names, self.address, self.pause, self.patience = names, address, pause, patience
+        self.names, self.address, self.pause, self.patience, self.netns = names, address, pause, patience, netns
         self.seen = []
         self.ending = threading.Event()
 
     def run(self):
         index = 0
+        if self.netns:
+            enter_namespace(self.netns)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
             udp.settimeout(self.patience)
             udp.connect(self.address)
@@ -232,6 +236,14 @@ class LoadClient(threading.Thread):
 
     def __exit__(self, *_):
         self.finish()
+
+
+def enter_namespace(name):
+    """Moves the calling thread, and no other, into a network namespace."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open(f"/run/netns/{name}", "rb") as namespace:
+        if libc.setns(namespace.fileno(), CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), f"cannot enter the namespace {name}")
 
 
 class Dnsperf:

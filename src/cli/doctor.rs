@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::failure::{self, Failure};
 use super::options::{self, Options};
 use super::output::{Output, counted};
-use super::{ExitCode, Outcome};
+use super::{ExitCode, Outcome, compiled};
 use crate::inspect::doctor::{self, Finding, Report, Request, Scene, Severity};
 use crate::inspect::machine::Machine;
 
@@ -32,9 +32,11 @@ pub(super) struct Arguments {
 
 pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output) -> Outcome {
     let machine = arguments.root.as_ref().map_or_else(Machine::here, Machine::under);
-    let settings = options.settings().ok().map(|loaded| loaded.settings);
+    let settings = options.settings().ok().filter(|loaded| loaded.file.is_some()).map(|loaded| loaded.settings);
     let request = Request::default();
+    let policy = settings.as_ref().and_then(|settings| compiled::from_settings(settings).ok());
     let scene = Scene::of(&machine, &request, settings.as_ref());
+    let scene = scene.with_policy(policy.as_ref().map(|compiled| &compiled.snapshot));
     let report = options::block_on(async { Ok(doctor::examine(&scene).await) })?;
     if arguments.json {
         output.json(&report)?;

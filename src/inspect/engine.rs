@@ -351,7 +351,9 @@ async fn get<T: DeserializeOwned>(socket: &Path, target: &str) -> Result<T, Engi
 }
 
 /// A field that the engine leaves out, sets to null, or has of another kind than ever was documented, says nothing.
-fn or_default<'de, T: DeserializeOwned + Default, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+pub(in crate::inspect) fn or_default<'de, T: DeserializeOwned + Default, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     let value = serde_json::Value::deserialize(deserializer)?;
     Ok(serde_json::from_value(value).unwrap_or_default())
 }

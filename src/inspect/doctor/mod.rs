@@ -8,6 +8,7 @@
 //! report. Those over files are plain functions; those that ask the network take the addresses they ask from the scene,
 //! so that tests bring their own servers. Nothing here needs root: what cannot be seen is said to be unseen.
 
+mod local;
 mod nameservers;
 mod place;
 mod report;
@@ -18,9 +19,9 @@ pub use self::report::{Finding, Report, Section, Severity};
 pub use self::scene::{Request, Scene};
 
 /// Runs every check.
-#[expect(clippy::unused_async, reason = "the checks that ask the network come next")]
 pub async fn examine(scene: &Scene<'_>) -> Report {
     let mut report = Report { place: scene.place.to_string(), ..Report::default() };
     nameservers::configured(scene, &mut report);
+    local::examine(scene, &mut report).await;
     report
 }

@@ -8,6 +8,7 @@ use super::place::Place;
 use crate::config::Settings;
 use crate::inspect::machine::Machine;
 use crate::name::DomainName;
+use crate::policy::snapshot::Snapshot;
 
 /// What the command line asks for.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +34,8 @@ pub struct Scene<'a> {
     pub request: &'a Request,
     /// The settings of a pullgate on this machine, where they can be read.
     pub settings: Option<&'a Settings>,
+    /// The policy that those name, where it can be read and has no fault.
+    pub policy: Option<&'a Snapshot>,
     /// The environment of the user: proxies among it. Empty for the tree of another machine.
     pub variables: BTreeMap<String, String>,
     /// Where the client stands.
@@ -44,7 +47,13 @@ impl<'a> Scene<'a> {
     pub fn of(machine: &'a Machine, request: &'a Request, settings: Option<&'a Settings>) -> Self {
         let variables = if machine.is_here() { own_variables() } else { BTreeMap::new() };
         let place = Place::of(machine, &variables);
-        Self { machine, request, settings, variables, place }
+        Self { machine, request, settings, policy: None, variables, place }
+    }
+
+    /// The same with the policy in force, by which hosts that files name are judged.
+    #[must_use]
+    pub fn with_policy(self, policy: Option<&'a Snapshot>) -> Self {
+        Self { policy, ..self }
     }
 }
 

@@ -1,0 +1,145 @@
+//! Whom Docker's daemon asks when it pulls: the host's resolver, or one that its unit binds over that; never what
+//! daemon.json says, which is for containers alone.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use super::containers::{given_servers, has_docker};
+use super::daemon_json::DaemonJson;
+use super::foreign;
+use super::ours::{HostResolvers, Ours, Side, is_resolved_stub, listed, servers};
+use super::processes::{self, Process};
+use super::units::{UnitSetting, service_settings, words};
+use crate::inspect::doctor::report::{Finding, Report, Section};
+use crate::inspect::doctor::scene::Scene;
+use crate::inspect::machine::Machine;
+
+/// Whether the daemon's own pulls ask pullgate.
+pub(super) fn pulls(scene: &Scene<'_>, report: &mut Report) {
+    let daemon = DaemonJson::of(scene.machine, report);
+    if daemon.is_none() && !has_docker(scene.machine) {
+        return;
+    }
+    let host = HostResolvers::of(scene.machine, report);
+    let ours = Ours::of(scene, report);
+    let for_containers = given_servers(scene.machine, daemon.as_ref(), report);
+    for source in sources(scene.machine, &host, report) {
+        let is_stub = source.servers.iter().any(|server| is_resolved_stub(*server));
+        let asked = if is_stub { &host.uplink } else { &source.servers };
+        report.add(judge(&source.place, asked, &for_containers, &ours).section(Section::DockerEngine));
+    }
+}
+
+/// Where a daemon finds its servers, and which.
+struct Source {
+    place: String,
+    servers: Vec<IpAddr>,
+}
+
+fn judge(place: &str, asked: &[IpAddr], for_containers: &[IpAddr], ours: &Ours) -> Finding {
+    let title = format!("Docker's own pulls ask {} ({place})", listed(asked));
+    if ours.reached_at_all(asked, Side::Host) {
+        return Finding::ok(CHECK, title);
+    }
+    let meaning = if for_containers.iter().any(|server| ours.reached_at(*server, Side::Host)) {
+        "`dns` of daemon.json sends containers to pullgate, but not the daemon: pulls, `docker run` and FROM get any image"
+    } else {
+        "pulls, `docker run` and FROM of every build get any image"
+    };
+    Finding::problem(CHECK, title)
+        .meaning(meaning)
+        .fix("pullgate setup docker --write (all of the host), or pullgate setup docker --scope engine --write (pulls alone)")
+}
+
+/// What each running daemon has mounted, if that can be seen; else what the unit binds over the host's file, else that.
+fn sources(machine: &Machine, host: &HostResolvers, report: &mut Report) -> Vec<Source> {
+    let running = processes::named(machine, &["dockerd"], report);
+    let mounted: Vec<Source> = running.iter().filter_map(|daemon| mounted(daemon, machine)).collect();
+    if !mounted.is_empty() {
+        return mounted;
+    }
+    if !running.is_empty() {
+        report.unseen(format!("what the running dockerd has mounted over {RESOLV_CONF}: root may look"));
+    }
+    let settings = service_settings(machine, "docker.service", report);
+    let Some(path) = bound_over_resolv_conf(&settings) else {
+        return vec![Source { place: RESOLV_CONF.to_owned(), servers: host.resolv_conf.clone().unwrap_or_default() }];
+    };
+    let text = foreign::text(machine, &path, report).unwrap_or_default();
+    vec![Source { place: path.display().to_string(), servers: servers(&text) }]
+}
+
+fn mounted(daemon: &Process, machine: &Machine) -> Option<Source> {
+    let text = daemon.root(machine).read(RESOLV_CONF).ok()??;
+    Some(Source { place: format!("{RESOLV_CONF} of process {}", daemon.id), servers: servers(&text) })
+}
+
+/// The file that `BindPaths=` or `BindReadOnlyPaths=` puts over resolv.conf; the last counts.
+fn bound_over_resolv_conf(settings: &[UnitSetting]) -> Option<PathBuf> {
+    let binds = settings.iter().filter(|setting| matches!(setting.key.as_str(), "BindPaths" | "BindReadOnlyPaths"));
+    let pairs = binds.flat_map(|setting| words(&setting.value));
+    let mut over = pairs.filter_map(|pair| {
+        let (source, rest) = pair.split_once(':')?;
+        let target = rest.split(':').next()?;
+        (target == RESOLV_CONF).then(|| PathBuf::from(source.trim_start_matches('-')))
+    });
+    over.next_back()
+}
+
+const CHECK: &str = "pulls";
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inspect::doctor::local::testing::{Tree, lines};
+
+    const FOREIGN: (&str, &str) = ("etc/resolv.conf", "nameserver 192.0.2.53\n");
+    const DNS: (&str, &str) = ("etc/docker/daemon.json", r#"{"dns": ["172.17.0.1"]}"#);
+    const DROP_IN: (&str, &str) = (
+        "etc/systemd/system/docker.service.d/pullgate.conf",
+        "[Service]\nBindReadOnlyPaths=/etc/pullgate/resolv.conf:/etc/resolv.conf\n",
+    );
+    const BOUND: (&str, &str) = ("etc/pullgate/resolv.conf", "nameserver 127.0.0.1\n");
+
+    fn said(files: &[(&str, &str)]) -> Report {
+        let tree = Tree::of(files).pullgate("[server]\nlisten = [\"127.0.0.1:53\", \"172.17.0.1:53\"]\n");
+        tree.said(pulls)
+    }
+
+    #[test]
+    fn dns_of_daemon_json_does_not_reach_the_daemon_itself() {
+        let report = said(&[FOREIGN, DNS]);
+        assert_eq!(lines(&report), ["problem: Docker's own pulls ask 192.0.2.53 (/etc/resolv.conf)"]);
+        assert!(report.findings[0].meaning.contains("but not the daemon"), "{report:?}");
+    }
+
+    #[test]
+    fn a_resolv_conf_bound_over_the_daemons_counts() {
+        let report = said(&[FOREIGN, DNS, DROP_IN, BOUND]);
+        assert_eq!(lines(&report), ["ok: Docker's own pulls ask 127.0.0.1 (/etc/pullgate/resolv.conf)"]);
+        assert_eq!(
+            said(&[FOREIGN, DNS, DROP_IN]).worst(),
+            crate::inspect::doctor::report::Severity::Problem,
+            "nothing to bind"
+        );
+    }
+
+    #[test]
+    fn what_the_running_daemon_has_mounted_counts_before_what_its_unit_says() {
+        let running = [("proc/9/comm", "dockerd\n"), ("proc/9/cmdline", "dockerd\0")];
+        let before = ("proc/9/root/etc/resolv.conf", "nameserver 192.0.2.53\n");
+        let report = said(&[FOREIGN, DNS, DROP_IN, BOUND, running[0], running[1], before]);
+        assert_eq!(lines(&report), ["problem: Docker's own pulls ask 192.0.2.53 (/etc/resolv.conf of process 9)"]);
+        let report = said(&[FOREIGN, DNS, DROP_IN, BOUND, running[0], running[1]]);
+        assert_eq!(report.unseen.len(), 1, "{report:?}");
+    }
+
+    #[test]
+    fn behind_systemd_resolved_it_is_the_uplink_that_is_asked() {
+        let uplink = ("run/systemd/resolve/resolv.conf", "nameserver 127.0.0.1\n");
+        let stub = ("etc/resolv.conf", "nameserver 127.0.0.53\n");
+        assert!(said(&[stub, uplink, DNS]).is_clean());
+        assert_eq!(said(&[FOREIGN]), Report::default(), "no Docker, no pulls");
+    }
+}

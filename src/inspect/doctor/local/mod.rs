@@ -1,0 +1,57 @@
+//! What the files, the processes and the engines of this machine say: plain functions over what was read, and only
+//! [`examine`] asks, the engines, over their sockets.
+
+mod containers;
+mod daemon;
+mod daemon_json;
+mod docker_rules;
+mod foreign;
+mod hosts;
+mod judged;
+mod mirrors;
+mod ours;
+mod processes;
+mod proxies;
+#[cfg(test)]
+mod testing;
+mod units;
+
+use std::path::Path;
+
+use crate::inspect::doctor::report::Report;
+use crate::inspect::doctor::scene::Scene;
+use crate::inspect::engine::{Engine, EngineFault, usual_sockets};
+
+/// Runs the checks of this folder.
+pub(super) async fn examine(scene: &Scene<'_>, report: &mut Report) {
+    let engines = if scene.machine.is_here() { ask_engines(scene, report).await } else { Vec::new() };
+    let docker = engines.iter().find(|engine| !engine.is_podman());
+    daemon::pulls(scene, report);
+    containers::next(scene, docker, report);
+    for engine in &engines {
+        containers::running(scene, engine, report);
+        hosts::of_containers(scene, engine, report);
+    }
+    hosts::file(scene, report);
+    hosts::order(scene, report);
+    mirrors::configured(scene, &engines, report);
+    proxies::configured(scene, &engines, report);
+}
+
+/// The engines that answer. One that this user may not ask is unseen; one that is not there is no news.
+async fn ask_engines(scene: &Scene<'_>, report: &mut Report) -> Vec<Engine> {
+    let docker_host = scene.variables.get("DOCKER_HOST").map(String::as_str);
+    if let Some(remote) = docker_host.filter(|host| !host.starts_with("unix://")) {
+        report.unseen(format!("the engine at DOCKER_HOST={remote}: run doctor on its machine"));
+    }
+    let runtime_dir = scene.variables.get("XDG_RUNTIME_DIR").map(Path::new);
+    let mut engines = Vec::new();
+    for socket in usual_sockets(docker_host, runtime_dir) {
+        match Engine::read(&socket).await {
+            Ok(engine) => engines.push(engine),
+            Err(EngineFault::NotRunning(_)) => {}
+            Err(fault) => report.unseen(fault.to_string()),
+        }
+    }
+    engines
+}

@@ -1,0 +1,84 @@
+//! The processes of this machine, from /proc: which engines run, and how they were started.
+
+use super::foreign;
+use crate::inspect::doctor::report::Report;
+use crate::inspect::machine::Machine;
+
+/// A running process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Process {
+    /// Its number.
+    pub(super) id: u32,
+    /// What it calls itself: at most 15 bytes.
+    pub(super) name: String,
+    /// Its command line.
+    pub(super) arguments: Vec<String>,
+}
+
+impl Process {
+    /// Its variables, as `NAME=value`. Those of another user's process need root: then it is said to be unseen.
+    pub(super) fn variables(&self, machine: &Machine, report: &mut Report) -> Vec<(String, String)> {
+        let path = format!("/proc/{}/environ", self.id);
+        match machine.read(&path) {
+            Ok(text) => text.into_iter().flat_map(|text| variables(text.split('\0'))).collect(),
+            Err(error) => {
+                foreign::unseen(report, format!("the environment of {} ({path}) cannot be read: {error}", self.name));
+                Vec::new()
+            }
+        }
+    }
+
+    /// The files as it sees them, through mounts of its own. Another user's need root.
+    pub(super) fn root(&self, machine: &Machine) -> Machine {
+        Machine::under(machine.locate(format!("/proc/{}/root", self.id).as_ref()))
+    }
+}
+
+/// The running processes of these names. Of another machine's tree there are none.
+pub(super) fn named(machine: &Machine, names: &[&str], report: &mut Report) -> Vec<Process> {
+    let numbers = foreign::list(machine, "/proc", "", report);
+    let ids = numbers.iter().filter_map(|path| path.file_name()?.to_str()?.parse().ok());
+    ids.filter_map(|id: u32| {
+        // A process may end between two looks.
+        let read = |file: &str| machine.read(format!("/proc/{id}/{file}")).ok().flatten();
+        let name = read("comm")?.trim_end().to_owned();
+        if !names.contains(&name.as_str()) {
+            return None;
+        }
+        let arguments = read("cmdline")?.split_terminator('\0').map(str::to_owned).collect();
+        Some(Process { id, name, arguments })
+    })
+    .collect()
+}
+
+/// `NAME=value` words taken apart.
+pub(super) fn variables<'t>(words: impl Iterator<Item = &'t str>) -> Vec<(String, String)> {
+    words.filter_map(|word| word.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inspect::doctor::local::testing::Tree;
+
+    #[test]
+    fn processes_are_found_by_name_with_arguments_and_variables() {
+        let tree = Tree::of(&[
+            ("proc/7/comm", "dockerd\n"),
+            ("proc/7/cmdline", "/usr/sbin/dockerd\0--dns\0fd18::1\0"),
+            ("proc/7/environ", "PATH=/bin\0HTTPS_PROXY=http://proxy:3128\0"),
+            ("proc/7/root/etc/resolv.conf", "nameserver ::1\n"),
+            ("proc/8/comm", "bash\n"),
+            ("proc/8/cmdline", "bash\0"),
+            ("proc/self/comm", "dockerd\n"),
+        ]);
+        let mut report = Report::default();
+        let found = named(&tree.machine, &["dockerd"], &mut report);
+        let [dockerd] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((dockerd.id, dockerd.arguments.len()), (7, 3));
+        let variables = dockerd.variables(&tree.machine, &mut report);
+        assert_eq!(variables[1], ("HTTPS_PROXY".to_owned(), "http://proxy:3128".to_owned()));
+        assert_eq!(dockerd.root(&tree.machine).read("/etc/resolv.conf").unwrap().as_deref(), Some("nameserver ::1\n"));
+        assert_eq!(report, Report::default());
+    }
+}

@@ -108,7 +108,7 @@ fn lower_first(text: &str) -> String {
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
 /// RFC 8259 and nothing else.
-const STRICT: ParseOptions = ParseOptions {
+pub(crate) const STRICT: ParseOptions = ParseOptions {
     allow_comments: false,
     allow_loose_object_property_names: false,
     allow_trailing_commas: false,

@@ -26,6 +26,7 @@ use std::time::SystemTime;
 
 use crate::diagnostic::Source;
 
+pub(crate) use json::STRICT as STRICT_JSON;
 pub use report::Report;
 pub use table::{Member, Table};
 

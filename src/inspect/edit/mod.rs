@@ -1,6 +1,7 @@
 //! Changes to the text of configuration files: one key is set, all else stays as it was written, comments included.
 
 pub mod ini;
+pub mod json;
 pub mod toml;
 pub mod yaml;
 

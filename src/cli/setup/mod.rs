@@ -1,8 +1,10 @@
 //! `pullgate setup`: what to put where so that a machine's clients ask pullgate; shown, written or undone.
 
+mod networkmanager;
 mod redirect;
 mod report;
 mod resolv_conf;
+mod resolved;
 mod restart;
 mod targets;
 

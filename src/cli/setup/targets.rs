@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::{redirect, resolv_conf};
+use super::{networkmanager, redirect, resolv_conf, resolved};
 use crate::inspect::machine::Machine;
 use crate::inspect::setup::{Plan, Request, SetupFault};
 
@@ -37,6 +37,8 @@ macro_rules! targets {
 
 targets! {
     ResolvConf(resolv_conf::Arguments),
+    Resolved(resolved::Arguments),
+    NetworkManager(networkmanager::Arguments),
     Redirect(redirect::Arguments),
 }
 

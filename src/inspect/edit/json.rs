@@ -1,6 +1,6 @@
 //! JSON, as Docker writes it.
 
-use jsonc_parser::cst::{CstInputValue, CstNode, CstObject, CstRootNode};
+use jsonc_parser::cst::{CstInputValue, CstNode, CstObject, CstObjectProp, CstRootNode};
 use jsonc_parser::errors::ParseError;
 use jsonc_parser::{CollectOptions, parse_to_ast};
 use serde_json::Value;
@@ -83,7 +83,7 @@ fn parse(text: &str) -> Result<CstRootNode, EditFault> {
 /// Of a key that stands twice one program takes the first and another one the last.
 fn refuse_duplicates(text: &str, object: &CstObject) -> Result<(), EditFault> {
     let mut seen = Vec::new();
-    for name in object.properties().iter().filter_map(|property| property.decoded_name()) {
+    for name in object.properties().iter().filter_map(CstObjectProp::decoded_name) {
         if seen.contains(&name) {
             let at = text.rfind(&format!("{name:?}")).unwrap_or_default();
             return Err(EditFault::at(text, at, format!("the key `{name}` stands twice")));

@@ -1,8 +1,10 @@
 //! `setup`: what to put where on a machine so that its clients ask pullgate, and how to take it back.
 
+pub mod networkmanager;
 pub mod owner;
 pub mod redirect;
 pub mod resolv_conf;
+pub mod resolved;
 
 mod apply;
 mod diff;

@@ -1,19 +1,25 @@
 //! `pullgate doctor`: is it in force here, and which ways round are open.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::failure::{self, Failure};
 use super::options::{self, Options};
 use super::output::{Output, counted};
 use super::{ExitCode, Outcome, compiled};
+use crate::address::{self, DNS_PORT};
+use crate::control::report::StatusReport;
+use crate::control::{Client, ClientError};
 use crate::inspect::doctor::{self, Finding, Report, Request, Scene, Severity};
 use crate::inspect::machine::Machine;
+use crate::name::DomainName;
 
 /// Check from where this client stands that pullgate is in force, and which ways round it are open
 ///
 /// Run it on the host, in a VM, in a container: each sees its own resolver. It needs no root, and says
-/// what it could not see.
+/// what it could not see. It tries other resolvers, to see whether clients can reach them: see --no-foreign.
 ///
 /// Exit codes:
 ///   0   nothing above a note is open
@@ -22,6 +28,24 @@ use crate::inspect::machine::Machine;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
+    /// Try this name server instead of the configured ones; may be repeated [port: 53 if not given]
+    #[arg(long = "server", value_name = "ADDR", value_parser = server_address)]
+    servers: Vec<SocketAddr>,
+    /// A name that must resolve [default: a host of an allowed registry]
+    #[arg(long, value_name = "NAME")]
+    allowed: Option<DomainName>,
+    /// A name that must not [default: a host of a known registry that is not allowed]
+    #[arg(long, value_name = "NAME")]
+    denied: Option<DomainName>,
+    /// A resolver that clients must not reach; may be repeated [default: well-known public ones]
+    #[arg(long = "foreign", value_name = "ADDR", value_parser = server_address)]
+    foreign: Vec<SocketAddr>,
+    /// Try no other resolver
+    #[arg(long, conflicts_with = "foreign")]
+    no_foreign: bool,
+    /// How long one question may take
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
     /// Look at the files below this folder, and ask nobody
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
@@ -32,18 +56,65 @@ pub(super) struct Arguments {
 
 pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output) -> Outcome {
     let machine = arguments.root.as_ref().map_or_else(Machine::here, Machine::under);
-    let settings = options.settings().ok().filter(|loaded| loaded.file.is_some()).map(|loaded| loaded.settings);
-    let request = Request::default();
-    let policy = settings.as_ref().and_then(|settings| compiled::from_settings(settings).ok());
-    let scene = Scene::of(&machine, &request, settings.as_ref());
-    let scene = scene.with_policy(policy.as_ref().map(|compiled| &compiled.snapshot));
-    let report = options::block_on(async { Ok(doctor::examine(&scene).await) })?;
+    let report = examine(options, &machine, &arguments.request())?;
     if arguments.json {
         output.json(&report)?;
     } else {
         print(&report, output)?;
     }
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(failure::NO) })
+}
+
+/// Examines a machine; what a server on it says of itself, and what it was told, is taken into account.
+fn examine(options: &Options, machine: &Machine, request: &Request) -> Result<Report, Failure> {
+    let mut unseen = Report::default();
+    options::block_on(async {
+        let client = options.client().ok().filter(|_| machine.is_here());
+        let status = match &client {
+            Some(client) => ask_own(client, &mut unseen).await,
+            None => None,
+        };
+        let loaded = options.settings_of(machine);
+        if loaded.is_err() {
+            unseen.unseen("the settings of pullgate on this machine: they cannot be read, or are faulty");
+        }
+        // Without a file and without a server there is no pullgate here: its defaults would say nothing.
+        let settings = loaded.ok().filter(|loaded| loaded.file.is_some() || status.is_some());
+        let settings = settings.map(|loaded| loaded.settings);
+        let compiled = settings.as_ref().and_then(|settings| compiled::from_settings(settings).ok());
+        let scene = Scene::of(machine, request, settings.as_ref()).with_status(status);
+        let scene = scene.with_policy(compiled.as_ref().map(|compiled| &compiled.snapshot));
+        let mut report = doctor::examine(&scene).await;
+        report.extend(unseen);
+        Ok(report)
+    })
+}
+
+/// What the server of this machine, if there is one, says of itself.
+async fn ask_own(client: &Client, unseen: &mut Report) -> Option<StatusReport> {
+    match client.status().await {
+        Ok(status) => return Some(status),
+        Err(ClientError::NotRunning(_) | ClientError::Dead(_)) => {}
+        Err(error) => unseen.unseen(format!("what pullgate on this machine says of itself: {error}")),
+    }
+    None
+}
+
+impl Arguments {
+    fn request(&self) -> Request {
+        let foreign = match self.foreign.as_slice() {
+            _ if self.no_foreign => Vec::new(),
+            [] => doctor::public_resolvers(),
+            given => given.to_vec(),
+        };
+        Request {
+            servers: self.servers.clone(),
+            allowed: self.allowed.clone(),
+            denied: self.denied.clone(),
+            foreign,
+            timeout: self.timeout,
+        }
+    }
 }
 
 /// Prints a report for people: problems first, what is fine last.
@@ -88,4 +159,8 @@ fn summary(report: &Report) -> String {
     let [problems, warnings, notes] =
         [counted(problems, "problem"), counted(warnings, "warning"), counted(notes, "note")];
     format!("{problems}, {warnings}, {notes}")
+}
+
+fn server_address(text: &str) -> Result<SocketAddr, String> {
+    address::parse_socket(text, DNS_PORT).map_err(|fault| format!("{}: {}", fault.message, fault.hint))
 }

@@ -388,6 +388,41 @@ fn a_preset_is_shown_with_its_sources_and_a_misspelt_one_with_the_one_meant() {
     assert!(presets.as_array().unwrap().len() > 30);
 }
 
+/// `pullgate doctor` for this server, on files that are as they should be.
+fn doctor(server: &Server, arguments: &[&str]) -> Ended {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("etc")).unwrap();
+    fs::write(root.path().join("etc/resolv.conf"), "nameserver 127.0.0.1\n").unwrap();
+    let (address, folder) = (server.dns.to_string(), root.path().display().to_string());
+    let fixed = ["doctor", "--no-foreign", "--server", &address, "--root", &folder];
+    server.place.run(&[&fixed, arguments].concat())
+}
+
+#[test]
+fn doctor_knows_pullgate_by_what_only_pullgate_says_and_ends_with_0_when_nothing_is_open() {
+    let server = server(ALLOW_A);
+    let ended = doctor(&server, &["--allowed", "a.example"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for line in [
+        " is pullgate 0.",
+        "a.example resolves on 127.0.0.1, over UDP and TCP",
+        "registry-1.docker.io is denied on 127.0.0.1",
+    ] {
+        assert!(ended.stdout.contains(line), "{line}: {}", ended.stdout);
+    }
+}
+
+#[test]
+fn doctor_ends_with_1_when_something_is_open_and_its_json_says_what_mends_it() {
+    let server = server("[[group]]\nname = \"ci\"\nclients = [\"127.0.0.0/8\"]\nmode = \"audit\"\n");
+    let ended = doctor(&server, &["--json"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    let audit = report["findings"].as_array().unwrap().iter().find(|finding| finding["severity"] == "warning").unwrap();
+    assert_eq!((&audit["check"], &audit["section"]), (&"policy".into(), &"verify-the-restrictions".into()));
+    assert_eq!(audit["fix"], "mode = \"enforce\" in [[group]] `ci`");
+}
+
 #[test]
 fn every_command_has_a_manual_page() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,19 +1,28 @@
 //! `doctor`: is pullgate in force where this client stands, and which ways round are open.
 //!
 //! ```text
-//! Machine, settings, command line ─gather─▶ Scene ─check─▶ findings ─▶ Report
+//! Machine, settings, command line ─gather─▶ Scene ─┬─ read ──────────────▶ findings ─┬─▶ Report
+//!                                                  └─ ask ─▶ what was said ─judge─▶ ─┘
 //! ```
 //!
-//! Every check is a function from the [`Scene`] to findings; [`examine`] is the list of them, in the order of the
-//! report. Those over files are plain functions; those that ask the network take the addresses they ask from the scene,
-//! so that tests bring their own servers. Nothing here needs root: what cannot be seen is said to be unseen.
+//! [`examine`] is the list of the checks, in the order of the report. Those over files are plain functions from the
+//! [`Scene`] to findings. What asks the network and what judges the answers are two things: the first takes the addresses
+//! it asks from the scene, so that tests bring their own servers, and the second is a plain function again. Nothing here
+//! needs root: what cannot be seen is said to be unseen.
 
+mod ask;
+mod bypass;
 mod local;
 mod nameservers;
 mod place;
 mod report;
+mod resolver;
 mod scene;
+mod survey;
+#[cfg(test)]
+mod tests;
 
+pub use self::bypass::public_resolvers;
 pub use self::place::Place;
 pub use self::report::{Finding, Report, Section, Severity};
 pub use self::scene::{Request, Scene};
@@ -21,7 +30,19 @@ pub use self::scene::{Request, Scene};
 /// Runs every check.
 pub async fn examine(scene: &Scene<'_>) -> Report {
     let mut report = Report { place: scene.place.to_string(), ..Report::default() };
-    nameservers::configured(scene, &mut report);
+    nameservers::count(scene, &mut report);
+    examine_network(scene, &mut report).await;
     local::examine(scene, &mut report).await;
     report
+}
+
+/// The checks that ask name servers.
+async fn examine_network(scene: &Scene<'_>, report: &mut Report) {
+    if !scene.has_network() {
+        return report.unseen("who answers, and what: these are the files of a machine that is not running here");
+    }
+    let survey = survey::take(scene).await;
+    resolver::judge(scene, &survey, report);
+    let ways = bypass::take(scene, &survey).await;
+    bypass::judge(scene, &survey, &ways, report);
 }

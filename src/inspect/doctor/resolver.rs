@@ -1,0 +1,354 @@
+//! Whether the resolver in use is pullgate, and does what the policy says: what a [`Survey`] means.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::ask::{Answer, Heard, NoAnswer};
+use super::nameservers::Remedy;
+use super::report::{Finding, Report};
+use super::scene::Scene;
+use super::survey::{Said, Survey, Surveyed, SystemSaid};
+use crate::config::Settings;
+use crate::control::report::State;
+use crate::name::DomainName;
+use crate::policy::document::{Mode, Unlisted};
+use crate::policy::probe::{PROBE_ADDRESS, Regime, Standing};
+
+/// Judges everything that was heard.
+pub(super) fn judge(scene: &Scene<'_>, survey: &Survey, report: &mut Report) {
+    for surveyed in &survey.servers {
+        identify(scene, survey, surveyed, report);
+    }
+    tell_regimes(survey, report);
+    tell_state(scene, report);
+    if survey.servers.iter().any(|surveyed| surveyed.standing().is_some()) {
+        judge_allowed(survey, report);
+        judge_denied(survey, report);
+    }
+    if let Some(said) = &survey.system {
+        judge_system(scene, survey, said, report);
+    }
+}
+
+/// Who a server is.
+fn identify(scene: &Scene<'_>, survey: &Survey, surveyed: &Surveyed, report: &mut Report) {
+    let Some(standing) = surveyed.standing() else {
+        return report.add(stranger(scene, survey, surveyed));
+    };
+    let server = surveyed.server;
+    report.add(Finding::ok(IN_USE, format!("{server} is pullgate {}: {}", standing.version, describe(&standing))));
+    for (said, transport) in surveyed.by_transport() {
+        if said.standing().is_none() {
+            report.add(one_way(&format!("{server}"), said, transport, server.address));
+        }
+    }
+}
+
+fn describe(standing: &Standing<'_>) -> String {
+    let group = standing.group.map_or_else(|| "no group".to_owned(), |group| format!("group {group}"));
+    format!("policy generation {}, {group}, this client is {} to it", standing.generation, standing.client)
+}
+
+fn one_way(server: &str, said: &Said, transport: &str, address: SocketAddr) -> Finding {
+    let port = address.port();
+    Finding::problem(IN_USE, format!("{server} does not answer over {transport}: {}", told(&said.probe)))
+        .meaning(match transport {
+            "TCP" => "answers that are too long for UDP cannot be fetched, and clients that use TCP alone get none",
+            _ => "programs ask over UDP first: names do not resolve, or only after seconds",
+        })
+        .fix(format!("let {transport} port {port} through to {}", address.ip()))
+}
+
+/// A server that did not say that it is pullgate.
+fn stranger(scene: &Scene<'_>, survey: &Survey, surveyed: &Surveyed) -> Finding {
+    let heard = [&surveyed.udp.probe, &surveyed.tcp.probe];
+    let answers: Vec<&Answer> = heard.into_iter().filter_map(|heard| heard.as_ref().ok()).collect();
+    match answers.as_slice() {
+        [] => silent(scene, survey, surveyed),
+        [first, ..] if answers.iter().all(|answer| answer.refuses()) => turned_away(scene, surveyed, first),
+        _ => not_ours(scene, survey, surveyed),
+    }
+}
+
+fn silent(scene: &Scene<'_>, survey: &Survey, surveyed: &Surveyed) -> Finding {
+    let server = surveyed.server;
+    let remedy = Remedy::of(scene, server.origin);
+    Finding::problem(IN_USE, format!("{server} does not answer: {}", told(&surveyed.udp.probe)))
+        .meaning(if survey.servers.len() > 1 {
+            "programs wait for it for seconds and then ask the next server, whoever that is"
+        } else {
+            "names do not resolve here"
+        })
+        .fix(format!("start pullgate there (`pullgate status`), or name the one that runs: {}", remedy.command))
+        .section(remedy.section)
+}
+
+fn turned_away(scene: &Scene<'_>, surveyed: &Surveyed, answer: &Answer) -> Finding {
+    let client = answer.from.map_or_else(|| "this client".to_owned(), |address| address.to_string());
+    let said = answer.extended.as_ref().map(|(_, text)| format!(" ({text})")).unwrap_or_default();
+    Finding::problem(IN_USE, format!("{} refuses {client}{said}", surveyed.server))
+        .meaning("a client outside `server.clients` gets REFUSED, on which programs ask their next server: without one nothing resolves, with one everything does")
+        .fix(format!("in pullgate.toml of that server, then restart it: {}", clients_line(scene.settings, answer.from)))
+        .section(Remedy::of(scene, surveyed.server.origin).section)
+}
+
+/// `server.clients` with this client added, as it may be pasted.
+fn clients_line(settings: Option<&Settings>, client: Option<IpAddr>) -> String {
+    let known = settings.map(|settings| settings.server.clients.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let client = client.map_or_else(|| "the client's network".to_owned(), |address| address.to_string());
+    let all = known.unwrap_or_else(|| vec!["…".to_owned()]).into_iter().chain([client]);
+    let quoted = all.map(|range| if range == "…" { range } else { format!("\"{range}\"") });
+    format!("clients = [{}]", quoted.collect::<Vec<_>>().join(", "))
+}
+
+fn not_ours(scene: &Scene<'_>, survey: &Survey, surveyed: &Surveyed) -> Finding {
+    let server = surveyed.server;
+    let remedy = Remedy::of(scene, server.origin);
+    let leak = survey.names.denied.as_ref().filter(|_| surveyed.resolves_denied());
+    let title = match leak {
+        Some(name) => format!("{server} is not pullgate, and resolves {name}"),
+        None => format!("{server} is not pullgate"),
+    };
+    let beside = survey.servers.iter().any(|other| other.standing().is_some());
+    Finding::problem(IN_USE, title)
+        .meaning(if beside {
+            "programs ask it whenever pullgate does not answer at once, and musl asks it every time: the policy does not hold"
+        } else {
+            "what it answers is not decided by the policy: every registry is reachable"
+        })
+        .fix(remedy.command)
+        .section(remedy.section)
+}
+
+/// What else holds for this client, each thing once.
+fn tell_regimes(survey: &Survey, report: &mut Report) {
+    let mut told = Vec::new();
+    for standing in survey.servers.iter().filter_map(Surveyed::standing) {
+        if !told.contains(&(standing.regime, standing.group)) {
+            told.push((standing.regime, standing.group));
+            tell_regime(&standing, report);
+        }
+    }
+}
+
+fn tell_regime(standing: &Standing<'_>, report: &mut Report) {
+    let place = standing.group.map_or_else(|| "[policy]".to_owned(), |group| format!("[[group]] `{group}`"));
+    match standing.regime {
+        Regime::NoGroup => report.add(
+            Finding::problem(POLICY, format!("no group takes this client, {}", standing.client))
+                .meaning("the policy has groups, and denies everything to who is in none")
+                .fix(format!(
+                    "add {} or its network to a group's `clients`, or set `group` in [policy] of pullgate.toml",
+                    standing.client
+                )),
+        ),
+        Regime::NoPolicy => report.add(
+            Finding::problem(POLICY, "pullgate has no valid policy")
+                .meaning("it denies everything until the policy files are mended")
+                .fix("pullgate policy lint && pullgate reload   (where it runs)"),
+        ),
+        Regime::Rules { mode, unlisted } => {
+            if mode == Mode::Audit {
+                report.add(
+                    Finding::warning(POLICY, "pullgate is under audit for this client")
+                        .meaning("what the policy denies resolves all the same, and is only counted as would-deny")
+                        .fix(format!("mode = \"enforce\" in {place}")),
+                );
+            }
+            if unlisted == Unlisted::Forward {
+                report.add(
+                    Finding::note(POLICY, "names that the policy does not list resolve for this client")
+                        .meaning("only registries that the catalogue knows are denied; others are reachable")
+                        .fix(format!("unlisted = \"deny\" in {place}")),
+                );
+            }
+        }
+    }
+}
+
+/// What the server of this machine says of itself.
+fn tell_state(scene: &Scene<'_>, report: &mut Report) {
+    let Some(status) = &scene.status else { return };
+    if status.state == State::Degraded {
+        report.add(
+            Finding::warning(POLICY, "the policy files of this machine's pullgate are faulty")
+                .meaning(format!("an earlier policy is in force since {}", status.since))
+                .fix("pullgate policy lint"),
+        );
+    }
+}
+
+fn judge_allowed(survey: &Survey, report: &mut Report) {
+    let Some(name) = &survey.names.allowed else {
+        return report.add(
+            Finding::note(ALLOWED, "no name is known that must resolve")
+                .meaning("none of the well-known registries is allowed here, so none was tried")
+                .fix("pullgate doctor --allowed NAME"),
+        );
+    };
+    let failed = survey.failures(|said| &said.allowed, Answer::resolves);
+    if failed.is_empty() {
+        report.add(Finding::ok(ALLOWED, format!("{name} resolves on {}, over UDP and TCP", survey.ours())));
+    }
+    for (surveyed, transport, heard) in failed {
+        let server = surveyed.server;
+        let finding =
+            Finding::problem(ALLOWED, format!("{name} does not resolve on {server} over {transport}: {}", told(heard)));
+        report.add(match heard {
+            Ok(answer) if answer.denies() => {
+                finding.meaning("the policy denies it to this client").fix(check_command(name, surveyed))
+            }
+            _ => finding
+                .meaning("pullgate allows it and cannot resolve it: its upstream does not answer")
+                .fix("pullgate status   (where it runs; `servers` of [upstream])"),
+        });
+    }
+}
+
+fn check_command(name: &DomainName, surveyed: &Surveyed) -> String {
+    let client = surveyed.standing().map(|standing| format!(" --client {}", standing.client)).unwrap_or_default();
+    format!("pullgate check {name}{client}   (where it runs: which rule decides, what would allow it)")
+}
+
+fn judge_denied(survey: &Survey, report: &mut Report) {
+    let Some(name) = &survey.names.denied else {
+        if !survey.is_under_audit() {
+            report.add(
+                Finding::note(DENIED, "no name is known that must not resolve")
+                    .meaning("none of the well-known registries is denied here, so no denial was tried")
+                    .fix("pullgate doctor --denied NAME"),
+            );
+        }
+        return;
+    };
+    let failed = survey.failures(|said| &said.denied, Answer::denies);
+    if failed.is_empty() {
+        report.add(Finding::ok(DENIED, format!("{name} is denied on {}, over UDP and TCP", survey.ours())));
+    }
+    for (surveyed, transport, heard) in failed {
+        let title = format!("{name} is not denied on {} over {transport}: {}", surveyed.server, told(heard));
+        report.add(if survey.is_under_audit() {
+            Finding::note(DENIED, title).meaning("as everything under audit")
+        } else {
+            Finding::problem(DENIED, title)
+                .meaning("the policy allows it to this client")
+                .fix(check_command(name, surveyed))
+        });
+    }
+}
+
+/// Whether programs that ask the system get what the name servers say.
+fn judge_system(scene: &Scene<'_>, survey: &Survey, said: &SystemSaid, report: &mut Report) {
+    if survey.servers.iter().all(|surveyed| surveyed.standing().is_none()) {
+        return;
+    }
+    let reaches = matches!(&said.probe, Ok(addresses) if addresses.contains(&IpAddr::V4(PROBE_ADDRESS)));
+    let hosts = hosts_line(scene);
+    report.add(if reaches {
+        Finding::ok(SYSTEM, "programs that ask the system (getaddrinfo) reach pullgate")
+    } else {
+        Finding::problem(SYSTEM, "programs that ask the system (getaddrinfo) do not reach pullgate")
+            .meaning(format!("the system asks others than resolv.conf names ({hosts})"))
+            .fix("pullgate setup resolved --write")
+    });
+    if let (Some(name), Some(Ok(addresses))) = (&survey.names.denied, &said.denied)
+        && let [first, ..] = addresses.as_slice()
+        && !survey.is_under_audit()
+    {
+        report.add(
+            Finding::problem(
+                SYSTEM,
+                format!("{name} is {first} to programs that ask the system, though DNS denies it"),
+            )
+            .meaning(format!("/etc/hosts or another source knows it ({hosts})"))
+            .fix(format!("getent -s files hosts {name}; remove the line from /etc/hosts")),
+        );
+    }
+    if let (Some(name), Some(answer)) = (&survey.names.allowed, &said.allowed)
+        && answer.as_ref().map_or(true, Vec::is_empty)
+    {
+        report.add(
+            Finding::warning(
+                SYSTEM,
+                format!("{name} does not resolve for programs that ask the system, though DNS has it"),
+            )
+            .meaning(format!("the system asks others, or waits too long ({hosts})"))
+            .fix(format!("getent hosts {name}; systemctl restart systemd-resolved")),
+        );
+    }
+}
+
+/// The `hosts:` line of nsswitch.conf, where there is one.
+fn hosts_line(scene: &Scene<'_>) -> String {
+    let text = scene.machine.read("/etc/nsswitch.conf").ok().flatten().unwrap_or_default();
+    let line = text.lines().find(|line| line.trim_start().starts_with("hosts:"));
+    let words = line.map(|line| line.split_ascii_whitespace().collect::<Vec<_>>().join(" "));
+    words.map_or_else(|| "without nsswitch.conf: files, then DNS".to_owned(), |words| format!("nsswitch.conf: {words}"))
+}
+
+/// What was heard, in a few words.
+pub(super) fn told(heard: &Heard) -> String {
+    let answer = match heard {
+        Ok(answer) => answer,
+        Err(NoAnswer::TimedOut) => return "no answer in time".to_owned(),
+        Err(fault) => return fault.to_string(),
+    };
+    let said = match answer.rcode {
+        0 if !answer.addresses.is_empty() => answer.addresses[0].to_string(),
+        0 => "no records".to_owned(),
+        2 => "SERVFAIL".to_owned(),
+        3 => "NXDOMAIN".to_owned(),
+        5 => "REFUSED".to_owned(),
+        code => format!("response code {code}"),
+    };
+    let reason = answer.extended.as_ref().filter(|(_, text)| !text.is_empty());
+    reason.map_or_else(|| said.clone(), |(_, text)| format!("{said} ({text})"))
+}
+
+impl Survey {
+    /// What fails `fits` of what the servers that are pullgate said to one question.
+    fn failures(
+        &self,
+        question: impl Fn(&Said) -> &Option<Heard>,
+        fits: impl Fn(&Answer) -> bool,
+    ) -> Vec<(&Surveyed, &'static str, &Heard)> {
+        let mut failed = Vec::new();
+        for surveyed in self.servers.iter().filter(|surveyed| surveyed.standing().is_some()) {
+            for (said, transport) in surveyed.by_transport() {
+                // Where the probe was not answered either, that is said already.
+                let Some(heard) = question(said).as_ref().filter(|_| said.standing().is_some()) else { continue };
+                if !heard.as_ref().is_ok_and(&fits) {
+                    failed.push((surveyed, transport, heard));
+                }
+            }
+        }
+        failed
+    }
+
+    fn is_under_audit(&self) -> bool {
+        let audits = |standing: Standing<'_>| matches!(standing.regime, Regime::Rules { mode: Mode::Audit, .. });
+        self.servers.iter().filter_map(Surveyed::standing).any(audits)
+    }
+
+    /// The servers that are pullgate, in words.
+    fn ours(&self) -> String {
+        let ours = self.servers.iter().filter(|surveyed| surveyed.standing().is_some());
+        ours.map(|surveyed| surveyed.server.address.ip().to_string()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Surveyed {
+    fn by_transport(&self) -> [(&Said, &'static str); 2] {
+        [(&self.udp, "UDP"), (&self.tcp, "TCP")]
+    }
+
+    fn resolves_denied(&self) -> bool {
+        let heard = [&self.udp.denied, &self.tcp.denied];
+        heard.into_iter().flatten().any(|heard| heard.as_ref().is_ok_and(Answer::resolves))
+    }
+}
+
+const IN_USE: &str = "resolver";
+const POLICY: &str = "policy";
+const ALLOWED: &str = "allowed";
+const DENIED: &str = "denied";
+const SYSTEM: &str = "system";

@@ -4,18 +4,19 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::failure::{self, Failure};
-use super::options::Options;
+use super::options::{self, Options};
 use super::output::Output;
 use super::{ExitCode, Outcome, compiled};
 use crate::control::explain::{self, OnBehalf, Question};
-use crate::control::report::{CheckReport, VerdictWord};
+use crate::control::report::{Asked, CheckReport, VerdictWord};
 use crate::name::DomainName;
 use crate::record_type;
 
 /// Say whether names would resolve, and which rule decides
 ///
 /// Reads the policy files as they are now; it needs no running server. For a denied name it says
-/// what would allow it.
+/// what would allow it; and if a server runs that was asked for it right after a registry, for
+/// which registry, since that may have sent the client there.
 ///
 /// Examples:
 ///   pullgate check ghcr.io quay.io
@@ -59,7 +60,8 @@ pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output)
         let question =
             Question { name: name.clone(), record_type: arguments.record_type, on_behalf: on_behalf.clone() };
         let report = explain::check(&snapshot, &question, &settings.server.record_types);
-        reports.push(report.map_err(|unknown| Failure::Usage { message: unknown.to_string(), hint: None })?);
+        let report = report.map_err(|unknown| Failure::Usage { message: unknown.to_string(), hint: None })?;
+        reports.push(with_log(report, options)?);
     }
     if arguments.json {
         output.json(&reports)?;
@@ -68,6 +70,16 @@ pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output)
     }
     let denied = reports.iter().any(|report| report.verdict == VerdictWord::Deny);
     Ok(if denied { ExitCode::from(failure::NO) } else { ExitCode::SUCCESS })
+}
+
+/// Adds what a running server knows of a denied name. Without one the report is as good as can be had.
+fn with_log(report: CheckReport, options: &Options) -> Result<CheckReport, Failure> {
+    if report.verdict == VerdictWord::Allow {
+        return Ok(report);
+    }
+    let (client, filter) = (options.client()?, [("name", report.name.clone())]);
+    let entries = options::block_on(async { Ok(client.log(&filter).await.unwrap_or_default()) })?;
+    Ok(report.with_log(&entries))
 }
 
 fn print(report: &CheckReport, output: &mut Output) -> Result<(), Failure> {
@@ -82,6 +94,10 @@ fn print(report: &CheckReport, output: &mut Output) -> Result<(), Failure> {
         if let Some(text) = text {
             writeln!(output, "       {label}: {text}")?;
         }
+    }
+    if let Some(Asked { at, client, after, line }) = &report.asked {
+        writeln!(output, "       asked: by {client} at {at}, right after {}", after.name)?;
+        writeln!(output, "       hint: if that sends downloads here, add to {}: {line}", after.place())?;
     }
     Ok(())
 }

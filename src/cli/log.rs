@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::options::{self, Options};
 use super::output::Output;
 use super::{ExitCode, Outcome};
-use crate::control::report::LogEntry;
+use crate::control::report::{LogEntry, Pull};
 use crate::control::{Client, ClientError};
 
 /// Show what was denied, for whom and why
@@ -100,6 +100,10 @@ fn print(entry: &LogEntry, json: bool, output: &mut Output) -> Result<(), Failur
     }
     if let Some(rule) = &entry.rule {
         write!(output, "  rule {rule}")?;
+    }
+    if let Some(pull) = &entry.after {
+        let line = Pull::line(name);
+        write!(output, "  after {}; if that sends downloads there, add to {}: {line}", pull.name, pull.place())?;
     }
     Ok(writeln!(output)?)
 }

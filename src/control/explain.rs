@@ -60,6 +60,7 @@ pub fn check(snapshot: &Snapshot, question: &Question, record_types: &[u16]) -> 
         rule: rule.map(rule_report),
         note: question.record_type.and_then(|record_type| type_note(verdict, record_type, record_types)),
         hint: hint(snapshot, verdict, &question.name),
+        asked: None,
     })
 }
 

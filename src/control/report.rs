@@ -1,12 +1,13 @@
 //! What the control API says: the JSON of both its ends, and of every command's `--json`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::{Diagnostic, Excerpt, Severity};
+pub use crate::observe::pulls::Pull;
 pub use crate::observe::recent::{LogEntry, RuleReport, VerdictWord};
 
 /// `GET /v1/status`.
@@ -124,6 +125,39 @@ pub struct CheckReport {
     /// What would allow a denied name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// When a running server last heard the name, right after a registry's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
+}
+
+/// A question for a name that nothing lists, which a client asked right after a registry's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// When, in UTC (RFC 3339).
+    pub at: String,
+    /// Who asked.
+    pub client: IpAddr,
+    /// The registry.
+    pub after: Pull,
+    /// The line of policy with which the name would be one of that registry's redirect hosts.
+    pub line: String,
+}
+
+impl CheckReport {
+    /// The same with what a server's log, oldest entry first, has to say of a name that is not allowed.
+    #[must_use]
+    pub fn with_log(self, entries: &[LogEntry]) -> Self {
+        let about = |entry: &&LogEntry| self.verdict != VerdictWord::Allow && entry.name == self.name;
+        let asked = entries.iter().rev().filter(about).find_map(Asked::of);
+        Self { asked, ..self }
+    }
+}
+
+impl Asked {
+    fn of(entry: &LogEntry) -> Option<Self> {
+        let after = entry.after.clone()?;
+        Some(Self { at: entry.at.clone(), client: entry.client, after, line: Pull::line(&entry.name) })
+    }
 }
 
 /// `GET /v1/policy`: the effective policy.
@@ -217,6 +251,7 @@ impl FaultReport {
 mod tests {
     use super::*;
     use crate::diagnostic::Source;
+    use crate::observe::recent::tests::denied;
 
     #[test]
     fn a_fault_that_crossed_the_socket_is_shown_as_it_was_found() {
@@ -225,6 +260,31 @@ mod tests {
         let json = serde_json::to_string(&FaultReport::from(&fault)).unwrap();
         let received: FaultReport = serde_json::from_str(&json).unwrap();
         assert_eq!(received.into_diagnostic(Severity::Fault), fault);
+    }
+
+    #[test]
+    fn a_denied_names_check_says_after_which_registry_it_was_asked_last() {
+        let after = |name: &str| Pull { name: name.to_owned(), registry: "lab".to_owned(), rule: None };
+        let entry = |name: &str, pull| LogEntry { after: pull, ..denied(name) };
+        let log = [
+            entry("cdn.example", Some(after("old.example"))),
+            entry("cdn.example", Some(after("registry.example"))),
+            entry("cdn.example", None),
+            entry("below.cdn.example", Some(after("other.example"))),
+        ];
+        let asked = |verdict| check("cdn.example", verdict).with_log(&log).asked;
+        let found = asked(VerdictWord::Deny).unwrap();
+        assert_eq!(
+            (found.after.name.as_str(), found.line.as_str()),
+            ("registry.example", r#"redirects = ["cdn.example"]"#)
+        );
+        assert_eq!(asked(VerdictWord::Allow), None);
+        assert_eq!(check("elsewhere.example", VerdictWord::Deny).with_log(&log).asked, None);
+    }
+
+    fn check(name: &str, verdict: VerdictWord) -> CheckReport {
+        let (name, reason) = (name.to_owned(), String::new());
+        CheckReport { name, verdict, reason, group: None, entry: None, rule: None, note: None, hint: None, asked: None }
     }
 
     #[test]

@@ -118,8 +118,12 @@ async fn check(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> 
         on_behalf: query.on_behalf()?,
     };
     let api = Arc::clone(api);
-    let report = aside(move || explain::check(&api.policy.current().snapshot, &question, &api.record_types)).await;
-    Ok(match report {
+    let report = aside(move || {
+        let report = explain::check(&api.policy.current().snapshot, &question, &api.record_types)?;
+        let filter = Filter { name: Some(question.name), ..Filter::default() };
+        Ok::<_, explain::UnknownGroup>(report.with_log(&api.recent.last(CAPACITY, &filter)))
+    });
+    Ok(match report.await {
         Some(report) => http::json(StatusCode::OK, &report?),
         None => defect(),
     })

@@ -27,6 +27,10 @@ pub struct Event {
     pub record_type: u16,
     /// What was decided.
     pub decision: Decision,
+    /// What it may have to do with a pull.
+    pub bearing: Bearing,
+    /// Whether the settings want it logged; if not, it is told for what it says of later ones.
+    pub wanted: bool,
     /// Why, in a few words.
     pub reason: String,
     /// The client's group.
@@ -50,6 +54,18 @@ pub enum Decision {
     Audit,
 }
 
+/// What a question may have to do with a pull. Registries send downloads to other hosts, and nobody but the client knows
+/// to which: that a client asked for one after the other is all that can be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bearing {
+    /// It is for a registry that the client may use: a pull may have begun.
+    Registry,
+    /// It is for a name that nothing lists: where a pull was sent to, perhaps.
+    Unlisted,
+    /// Nothing.
+    None,
+}
+
 /// A rule, and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventRule {
@@ -70,6 +86,8 @@ struct Inner {
     wanted: QueryLog,
     queue: mpsc::Sender<Event>,
     budget: Budget,
+    /// For allowed questions that nobody wants logged.
+    background: Budget,
     over_budget: AtomicU64,
     queue_full: AtomicU64,
 }
@@ -95,24 +113,28 @@ impl EventSink {
             wanted,
             queue: sender,
             budget: Budget::new(per_second),
+            background: Budget::new(BACKGROUND_PER_SECOND),
             over_budget: AtomicU64::new(0),
             queue_full: AtomicU64::new(0),
         };
         (Self { inner: Arc::new(inner) }, receiver)
     }
 
-    /// Tells an event of this kind, built only if it is wanted and there is room for it.
-    pub(crate) fn tell(&self, decision: Decision, build: impl FnOnce() -> Event) {
-        let Inner { wanted, queue, budget, over_budget, queue_full } = &*self.inner;
-        if !wants(*wanted, decision) {
-            return;
-        }
-        if !budget.spend(Instant::now()) {
+    /// Tells an event of this kind, built only if there is a use and room for it.
+    pub(crate) fn tell(&self, decision: Decision, bearing: Bearing, build: impl FnOnce() -> Event) {
+        let Inner { wanted, queue, budget, background, over_budget, queue_full } = &*self.inner;
+        let is_wanted = wants(*wanted, decision);
+        if !is_wanted {
+            // Without it, a denial says less: no loss to count.
+            if *wanted == QueryLog::Off || bearing != Bearing::Registry || !background.spend(Instant::now()) {
+                return;
+            }
+        } else if !budget.spend(Instant::now()) {
             over_budget.fetch_add(1, Ordering::Relaxed);
             return;
         }
         match queue.try_reserve() {
-            Ok(place) => place.send(build()),
+            Ok(place) => place.send(Event { wanted: is_wanted, ..build() }),
             Err(_full_or_closed) => {
                 queue_full.fetch_add(1, Ordering::Relaxed);
             }
@@ -162,6 +184,8 @@ impl Budget {
 const SECOND_MASK: u64 = 0xffff_ffff_0000_0000;
 /// A line is about 300 bytes: at most 150 kB a second reach the log, whatever clients do.
 const EVENTS_PER_SECOND: u32 = 500;
+/// Pulls begin less often than this on all but the busiest servers, and a hundred events cost nothing.
+const BACKGROUND_PER_SECOND: u32 = 100;
 /// Two seconds of events while the reader is busy.
 const QUEUE: usize = 1024;
 
@@ -180,6 +204,8 @@ mod tests {
             name: DomainName::root(),
             record_type: 1,
             decision,
+            bearing: Bearing::None,
+            wanted: true,
             reason: String::new(),
             group: None,
             entry: None,
@@ -191,7 +217,7 @@ mod tests {
     fn told(wanted: QueryLog) -> Vec<Decision> {
         let (sink, mut events) = EventSink::new(wanted);
         for decision in [Decision::Allow, Decision::Deny, Decision::Audit] {
-            sink.tell(decision, || event(decision));
+            sink.tell(decision, Bearing::None, || event(decision));
         }
         std::iter::from_fn(|| events.try_recv().ok()).map(|event| event.decision).collect()
     }
@@ -206,10 +232,31 @@ mod tests {
     #[test]
     fn an_event_that_is_dropped_is_counted_and_never_built() {
         let (sink, _events) = EventSink::with_limits(QueryLog::All, 1, 2);
-        sink.tell(Decision::Deny, || event(Decision::Deny));
-        sink.tell(Decision::Deny, || unreachable!("the queue is full"));
-        sink.tell(Decision::Deny, || unreachable!("the budget is spent"));
+        sink.tell(Decision::Deny, Bearing::Unlisted, || event(Decision::Deny));
+        sink.tell(Decision::Deny, Bearing::Unlisted, || unreachable!("the queue is full"));
+        sink.tell(Decision::Deny, Bearing::Unlisted, || unreachable!("the budget is spent"));
         assert_eq!(sink.dropped(), Dropped { over_budget: 1, queue_full: 1 });
+    }
+
+    #[test]
+    fn an_allowed_question_for_a_registry_is_told_but_not_as_wanted() {
+        for (queries, told) in [(QueryLog::Off, None), (QueryLog::Denied, Some(false)), (QueryLog::All, Some(true))] {
+            let (sink, mut events) = EventSink::new(queries);
+            sink.tell(Decision::Allow, Bearing::Registry, || event(Decision::Allow));
+            assert_eq!(events.try_recv().ok().map(|event| event.wanted), told, "{queries:?}");
+        }
+    }
+
+    #[test]
+    fn allowed_questions_that_nobody_wants_leave_room_for_denials() {
+        let (sink, mut events) = EventSink::new(QueryLog::Denied);
+        for _ in 0..10_000 {
+            sink.tell(Decision::Allow, Bearing::Registry, || event(Decision::Allow));
+        }
+        sink.tell(Decision::Deny, Bearing::Unlisted, || event(Decision::Deny));
+        let told: Vec<_> = std::iter::from_fn(|| events.try_recv().ok()).map(|event| event.decision).collect();
+        assert_eq!(told.last(), Some(&Decision::Deny));
+        assert_eq!(sink.dropped(), Dropped::default());
     }
 
     #[test]

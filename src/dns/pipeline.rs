@@ -22,7 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::case::{Basis, Case, DeniedTarget};
 use super::answer::{Fit, Rcode, Reply, Writer, write_bare};
 use super::counters::{Counter, Counters};
-use super::event::{Decision, EventSink};
+use super::event::{Bearing, Decision, EventSink};
 use super::wire::{CLASS_IN, Header, Malformed, Query, rtype};
 use super::{Peer, Transport};
 use crate::config::{Ancestors, Settings};
@@ -272,7 +272,8 @@ impl Pipeline {
             }
             Admission::Withheld(target) => {
                 self.counters.denied_targets.increment();
-                let basis = Basis { decision: Decision::Deny, reason: &target, rule: target.denial.rule() };
+                let (decision, bearing) = (Decision::Deny, Bearing::None);
+                let basis = Basis { decision, bearing, reason: &target, rule: target.denial.rule() };
                 self.conclude(case, basis, &Reply::denied(&target), out);
             }
         }
@@ -329,7 +330,7 @@ impl Pipeline {
         if self.writer.write(query, reply, (peer.transport, peer.address()), out) == Fit::Truncated {
             self.counters.truncated.increment();
         }
-        self.events.tell(basis.decision, || case.event(&basis, reply.rcode()));
+        self.events.tell(basis.decision, basis.bearing, || case.event(&basis, reply.rcode()));
     }
 }
 

@@ -11,22 +11,27 @@ use tracing::info;
 
 use crate::dns::event::{Decision, Event, EventRule};
 use crate::name::DomainName;
+use crate::observe::pulls::{Pull, Pulls};
 use crate::observe::recent::{LogEntry, Recent, RuleReport, VerdictWord};
 use crate::record_type;
 
 /// Takes events until their last sender is gone: each into `recent`, and within the limit into the log.
 pub async fn run(mut events: mpsc::Receiver<Event>, recent: Arc<Recent>) {
-    let mut limiter = Limiter::default();
+    let (mut limiter, mut pulls) = (Limiter::default(), Pulls::default());
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             event = events.recv() => {
                 let Some(event) = event else { break };
-                if limiter.admit(&event, Instant::now()) {
-                    log(&event);
+                let after = pulls.follow(&event);
+                if !event.wanted {
+                    continue;
                 }
-                recent.push(LogEntry::from(event));
+                if limiter.admit(&event, Instant::now()) {
+                    log(&event, after.as_ref());
+                }
+                recent.push(LogEntry { after, ..LogEntry::from(event) });
             }
             _ = ticks.tick() => limiter.close(Instant::now()).iter().for_each(Suppressed::log),
         }
@@ -34,16 +39,17 @@ pub async fn run(mut events: mpsc::Receiver<Event>, recent: Arc<Recent>) {
     limiter.close_all().iter().for_each(Suppressed::log);
 }
 
-fn log(event: &Event) {
+fn log(event: &Event, after: Option<&Pull>) {
     let client = event.peer.client.ip();
     let (name, record_type) = (&event.name, record_type::name(event.record_type));
     let group = event.group.as_deref();
     let rule = event.rule.as_ref().map(rule_text);
     let rule = rule.as_deref();
     let reason = &event.reason;
+    let after = after.map(|pull| pull.name.as_str());
     match event.decision {
-        Decision::Deny => info!(%client, group, %name, %record_type, reason, rule, "query denied"),
-        Decision::Audit => info!(%client, group, %name, %record_type, reason, rule, "query would be denied"),
+        Decision::Deny => info!(%client, group, %name, %record_type, reason, rule, after, "query denied"),
+        Decision::Audit => info!(%client, group, %name, %record_type, reason, rule, after, "query would be denied"),
         Decision::Allow => info!(%client, group, %name, %record_type, reason, rule, "query allowed"),
     }
 }
@@ -56,7 +62,7 @@ fn rule_text(rule: &EventRule) -> String {
 }
 
 impl From<Event> for LogEntry {
-    /// The entry of an event; its number is given when it is kept.
+    /// The entry of an event on its own; its number is given when it is kept.
     fn from(event: Event) -> Self {
         Self {
             id: 0,
@@ -71,6 +77,7 @@ impl From<Event> for LogEntry {
             group: event.group,
             entry: event.entry,
             rule: event.rule.map(RuleReport::from),
+            after: None,
             rcode: rcode_word(event.rcode),
         }
     }
@@ -230,6 +237,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
+    use crate::dns::event::Bearing;
     use crate::dns::{Peer, Transport};
 
     fn denied(client: [u8; 4], name: &str) -> Event {
@@ -240,6 +248,8 @@ mod tests {
             name: name.parse().unwrap(),
             record_type: 1,
             decision: Decision::Deny,
+            bearing: Bearing::Unlisted,
+            wanted: true,
             reason: "unlisted".into(),
             group: Some("ci".into()),
             entry: None,
@@ -306,5 +316,18 @@ mod tests {
         run(events, Arc::clone(&recent)).await;
         let kept = recent.last(10, &super::super::recent::Filter::default());
         assert_eq!(kept.iter().map(|entry| entry.id).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    }
+    #[tokio::test]
+    async fn an_event_told_for_its_bearing_alone_is_not_kept_but_explains_the_next() {
+        let (sender, events) = mpsc::channel(10);
+        let recent = Arc::new(Recent::default());
+        let registry = Event { bearing: Bearing::Registry, wanted: false, ..denied(CLIENT, "registry.example") };
+        sender.send(Event { entry: Some("lab".into()), ..registry }).await.unwrap();
+        sender.send(denied(CLIENT, "cdn.example")).await.unwrap();
+        drop(sender);
+        run(events, Arc::clone(&recent)).await;
+        let kept = recent.last(10, &super::super::recent::Filter::default());
+        assert_eq!(kept.len(), 1);
+        assert_eq!(kept[0].after.as_ref().unwrap().registry, "lab");
     }
 }

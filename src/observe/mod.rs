@@ -4,6 +4,7 @@ pub mod http;
 pub mod log;
 pub mod logging;
 pub mod metrics;
+pub mod pulls;
 pub mod recent;
 pub mod writer;
 

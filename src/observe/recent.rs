@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::diagnostic::Place;
 use crate::name::DomainName;
+use crate::observe::pulls::Pull;
 
 /// One question and what became of it. Names are in presentation form, every odd byte escaped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,9 @@ pub struct LogEntry {
     pub entry: Option<String>,
     /// The rule that decided.
     pub rule: Option<RuleReport>,
+    /// For a name that nothing lists: the registry that the client asked for shortly before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Pull>,
     /// The answer's response code, such as `NXDOMAIN`.
     pub rcode: String,
 }
@@ -243,6 +247,7 @@ pub(crate) mod tests {
             group: None,
             entry: None,
             rule: None,
+            after: None,
             rcode: "NXDOMAIN".into(),
         }
     }

@@ -106,6 +106,27 @@ def untouched(lab):
     equal((lab.connections("forbidden"), lab.requests("forbidden")), (0, []), "connections and requests of the forbidden registry")
 
 
+@for_each(ENGINES)
+def missing_redirect_host_is_named(lab, client):
+    """The redirect host is not in the policy: the pull names it, and `log` and `check` name the registry and the line to add."""
+    repository, image = lab.image()
+    lab.pullgate.policy(POLICY.replace(f'redirects = ["{CDN}"]\n', ""))
+    filling = words(f"{repository}:1", blob=image.blob, redirect=CDN, resolver=DEVELOPERS.gateway)
+    lab.defer(lambda: lab.run(client.machine, client.forget))
+    done = lab.run(client.machine, client.pull.format_map(filling))
+    check(done.code != 0, "the pull succeeded")
+    says(done.output, client.redirect_denied, filling)
+    entry = logged(lab, client, CDN, verdict="deny")
+    equal((entry["after"]["name"], entry["after"]["registry"]), (REGISTRY, "lab"))
+    line = f'add to registry `lab` ({lab.pullgate.policy_file}:5): redirects = ["{CDN}"]'
+    asked = f"asked: by {entry['client']} at {entry['at'][:10]}"
+    for text, parts in (
+        (lab.pullgate.command("log", "--name", CDN).stdout, [f"after {REGISTRY}", line]),
+        (lab.pullgate.check(CDN, "--client", entry["client"]).stdout, [f"right after {REGISTRY}", line, asked]),
+    ):
+        check(all(part in text for part in parts), f"it does not say {parts} but\n{text}")
+
+
 @case(seconds=120)
 def forbidden_image_pulls_without_pullgate(lab):
     """The same pulls succeed when the clients ask the upstream resolver: a leak would show."""

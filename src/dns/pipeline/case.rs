@@ -5,12 +5,12 @@ use std::time::SystemTime;
 
 use crate::dns::Peer;
 use crate::dns::answer::Rcode;
-use crate::dns::event::{Decision, Event, EventRule};
+use crate::dns::event::{Bearing, Decision, Event, EventRule};
 use crate::dns::wire::Query;
 use crate::name::NameRef;
 use crate::policy::judge::{Asker, Denial, Judgement, Verdict};
 use crate::policy::probe::Standing;
-use crate::policy::snapshot::{GroupRef, RuleRef, Snapshot};
+use crate::policy::snapshot::{EntryKind, GroupRef, RuleRef, Snapshot};
 use crate::policy::store::InForce;
 use crate::upstream::{Dnssec, Lookup};
 
@@ -26,6 +26,7 @@ pub(super) struct Case<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Basis<'a> {
     pub(super) decision: Decision,
+    pub(super) bearing: Bearing,
     pub(super) reason: &'a dyn fmt::Display,
     pub(super) rule: Option<RuleRef<'a>>,
 }
@@ -106,7 +107,7 @@ impl<'a> Case<'a> {
             Verdict::Deny(_) => Decision::Deny,
             Verdict::Audit(_) => Decision::Audit,
         };
-        Basis { decision, reason: verdict, rule: verdict.rule() }
+        Basis { decision, bearing: bearing(verdict), reason: verdict, rule: verdict.rule() }
     }
 
     /// What is told of an answer that was given for `basis`.
@@ -118,12 +119,24 @@ impl<'a> Case<'a> {
             name: self.name().to_owned(),
             record_type: self.query.question.record_type,
             decision: basis.decision,
+            bearing: basis.bearing,
+            wanted: true,
             reason: basis.reason.to_string(),
             group: self.judgement.group.map(|group| group.name().to_owned()),
             entry: basis.rule.map(entry_name).filter(|name| !name.is_empty()),
             rule: basis.rule.map(|rule| EventRule { pattern: rule.pattern().to_string(), place: rule.place() }),
             rcode: rcode.0,
         }
+    }
+}
+
+fn bearing(verdict: &Verdict<'_>) -> Bearing {
+    match verdict {
+        Verdict::Allow(_) if verdict.rule().is_some_and(|rule| rule.entry().kind == EntryKind::Registry) => {
+            Bearing::Registry
+        }
+        Verdict::Deny(Denial::Unlisted) | Verdict::Audit(Denial::Unlisted) => Bearing::Unlisted,
+        Verdict::Allow(_) | Verdict::Deny(_) | Verdict::Audit(_) => Bearing::None,
     }
 }
 

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::{Route, UpstreamServer};
+use crate::config::{QueryLog, Route, UpstreamServer};
 use crate::dns::testing::{Lab, POLICY, extended_error, option, parse, peer, query, with_opt, with_opt_of};
 use crate::policy::compile::Options;
 use crate::policy::reload::{Cause, Origin, Reloader, SystemClock};
@@ -665,4 +665,21 @@ fn packets() -> impl Strategy<Value = Vec<u8>> {
             packet
         });
     prop_oneof![4 => mutated, 1 => prop::collection::vec(any::<u8>(), 0..600)]
+}
+
+#[tokio::test]
+async fn an_event_says_what_its_question_may_have_to_do_with_a_pull() {
+    let policy = format!(
+        "{POLICY}\n[[service]]\nname = \"s\"\nnames = [\"ok.good.example\"]\n[[deny]]\nhosts = [\"bad.example\"]\n"
+    );
+    let mut lab = Lab::with(&policy, |settings| settings.log.queries = QueryLog::All).await;
+    for (name, bearing) in [
+        ("ok.example", Bearing::Registry),
+        ("evil.test", Bearing::Unlisted),
+        ("ok.good.example", Bearing::None),
+        ("bad.example", Bearing::None),
+    ] {
+        lab.ask_for(name, RecordType::A).await;
+        assert_eq!(lab.events.try_recv().unwrap().bearing, bearing, "{name}");
+    }
 }

@@ -80,12 +80,27 @@ impl Machine {
     /// # Errors
     /// As [`Machine::look`].
     pub fn read(&self, path: impl AsRef<Path>) -> io::Result<Option<String>> {
-        let mut path = path.as_ref().to_owned();
+        match self.look(&self.end_of(path.as_ref())?)? {
+            FileState::Text { text, .. } => Ok(Some(text)),
+            FileState::Absent | FileState::Link(_) => Ok(None),
+        }
+    }
+
+    /// Whether something stands at a path, a link not followed.
+    pub fn has(&self, path: impl AsRef<Path>) -> bool {
+        fs::symlink_metadata(self.locate(path.as_ref())).is_ok()
+    }
+
+    /// The path itself, or where the links lead that begin there.
+    ///
+    /// # Errors
+    /// As [`Machine::look`].
+    pub fn end_of(&self, path: &Path) -> io::Result<PathBuf> {
+        let mut path = path.to_owned();
         for _ in 0..MAX_LINKS {
             match self.look(&path)? {
-                FileState::Absent => return Ok(None),
-                FileState::Text { text, .. } => return Ok(Some(text)),
                 FileState::Link(target) => path = path.parent().unwrap_or(Path::new("/")).join(target),
+                FileState::Absent | FileState::Text { .. } => return Ok(path),
             }
         }
         Err(io::Error::new(io::ErrorKind::InvalidData, "too many links"))

@@ -1,12 +1,18 @@
 //! `pullgate setup`: what to put where so that a machine's clients ask pullgate; shown, written or undone.
 
+mod buildkit;
+mod containerd;
+mod home;
+mod kubernetes;
 mod networkmanager;
+mod podman;
 mod redirect;
 mod report;
 mod resolv_conf;
 mod resolved;
 mod restart;
 mod targets;
+mod wsl;
 
 use std::io::Write;
 use std::net::IpAddr;

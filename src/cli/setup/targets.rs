@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::{networkmanager, redirect, resolv_conf, resolved};
+use super::{buildkit, containerd, kubernetes, networkmanager, podman, redirect, resolv_conf, resolved, wsl};
 use crate::inspect::machine::Machine;
 use crate::inspect::setup::{Plan, Request, SetupFault};
 
@@ -39,6 +39,11 @@ targets! {
     ResolvConf(resolv_conf::Arguments),
     Resolved(resolved::Arguments),
     NetworkManager(networkmanager::Arguments),
+    Wsl(wsl::Arguments),
+    Containerd(containerd::Arguments),
+    Podman(podman::Arguments),
+    Buildkit(buildkit::Arguments),
+    Kubernetes(kubernetes::Arguments),
     Redirect(redirect::Arguments),
 }
 

@@ -1,15 +1,23 @@
 //! `setup`: what to put where on a machine so that its clients ask pullgate, and how to take it back.
 
+pub mod buildkit;
+pub mod containerd;
+pub mod kubernetes;
 pub mod networkmanager;
 pub mod owner;
+pub mod podman;
 pub mod redirect;
 pub mod resolv_conf;
 pub mod resolved;
+pub mod wsl;
 
 mod apply;
 mod diff;
 mod plan;
 mod record;
+mod service;
+#[cfg(test)]
+mod testing;
 
 pub use self::apply::{Applied, ApplyFault, OnForeignChange, Undone, apply, undo};
 pub use self::diff::diff;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::address::DNS_PORT;
+use crate::inspect::edit::EditFault;
 use crate::inspect::machine::{FileState, Machine};
 
 /// What one target needs. A plan without changes is in force already.
@@ -92,6 +93,25 @@ impl Plan {
         Ok(())
     }
 
+    /// Adds that a file is to be what `edit` makes of it, or of an empty text where there is none. Of a link it is the
+    /// file at its end: people keep their settings elsewhere.
+    ///
+    /// # Errors
+    /// What stands there cannot be read, or not be edited.
+    pub fn edit(
+        &mut self,
+        machine: &Machine,
+        path: impl Into<PathBuf>,
+        edit: impl FnOnce(&str) -> Result<String, EditFault>,
+        why: impl Into<String>,
+    ) -> Result<(), SetupFault> {
+        let path = path.into();
+        let path = machine.end_of(&path).map_err(|error| SetupFault::reading(&path, &error))?;
+        let text = SetupFault::read(machine, &path)?.unwrap_or_default();
+        let text = edit(&text).map_err(|fault| SetupFault::editing(&path, &fault))?;
+        self.write(machine, path, text, why)
+    }
+
     /// Adds a command line, given as its words with blanks between.
     pub fn command(&mut self, line: &str, why: impl Into<String>) {
         self.commands
@@ -156,6 +176,20 @@ impl SetupFault {
     /// A file that could not be read.
     pub fn reading(path: &Path, error: &io::Error) -> Self {
         Self::new(format!("{} cannot be read: {error}", path.display()))
+    }
+
+    /// The text of a file of the machine, `None` where there is none; or that it cannot be read.
+    ///
+    /// # Errors
+    /// As [`Machine::read`].
+    pub fn read(machine: &Machine, path: impl AsRef<Path>) -> Result<Option<String>, Self> {
+        let path = path.as_ref();
+        machine.read(path).map_err(|error| Self::reading(path, &error))
+    }
+
+    /// A file that could not be edited.
+    pub fn editing(path: &Path, fault: &EditFault) -> Self {
+        Self::new(format!("{}: {fault}", path.display()))
     }
 
     /// The same with what would do.

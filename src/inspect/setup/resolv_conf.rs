@@ -58,6 +58,16 @@ pub(super) fn take_over(plan: &mut Plan, machine: &Machine, request: &Request) -
     )
 }
 
+/// Whether this machine's programs ask pullgate, and no other server.
+pub(super) fn names_only_us(machine: &Machine, request: &Request) -> Result<bool, SetupFault> {
+    let text = machine.read(RESOLV_CONF).map_err(|error| SetupFault::reading(RESOLV_CONF.as_ref(), &error))?;
+    let mut text = text.unwrap_or_default();
+    if ResolvConf::parse(&text).servers.iter().any(|server| STUBS.contains(&server.ip().to_string().as_str())) {
+        text = SetupFault::read(machine, UPLINK)?.unwrap_or_default();
+    }
+    Ok(!ResolvConf::parse(&text).servers.is_empty() && is_ours(&text, request))
+}
+
 /// Whether a resolv.conf names no server that `system` could use.
 fn is_ours(text: &str, request: &Request) -> bool {
     let servers = ResolvConf::parse(text).servers;
@@ -125,6 +135,9 @@ fn owned_by(owner: Owner) -> SetupFault {
 
 /// The resolv.conf as it was; read by the upstream `system`.
 pub(super) const SAVED: &str = "/etc/pullgate/resolv.conf";
+/// Where systemd-resolved answers; whom it asks itself stands in the other file.
+const STUBS: &[&str] = &["127.0.0.53", "127.0.0.54"];
+const UPLINK: &str = "/run/systemd/resolve/resolv.conf";
 const HEADER: &str = "# Written by `pullgate setup`; the servers of before are in /etc/pullgate/resolv.conf.\n";
 /// dhclient-script(8) reads every file of this folder before it does anything.
 const DHCLIENT_HOOK: &str = "/etc/dhcp/dhclient-enter-hooks.d/pullgate";

@@ -1,0 +1,214 @@
+"""`pullgate setup redirect` where Docker is: on the gateway of a Docker VM, and on the Docker host itself, beside its rules.
+
+Everything names 8.8.8.8, which knows every name: the machine's resolv.conf, daemon.json, `--dns`.
+"""
+
+import functools
+import json
+import re
+from pathlib import Path
+
+import network
+from case_redirect import GOOGLE, redirect
+from engines import CONTAINERS, DAEMON, IMAGES, resolver
+from network import DEVELOPERS
+from support import service
+from support.cases import case, check, equal, wait_until
+from support.guest import Guest
+from support.tree import trixie_tree
+from world import CDN, FORBIDDEN, PATH, REGISTRY, TINY, UPSTREAM
+
+TREES = {"bookworm": lambda: Path("/"), "trixie": trixie_tree}
+DOCKER0 = DAEMON["bip"].split("/")[0]
+IMAGE = f"{REGISTRY}/{TINY}"
+CLIENTS = ("--interface", "docker0", "--interface", "br-*")
+
+# How a name is asked for. `{name}` is filled in; each ends with 0 if it resolves.
+RUN_STEP = r"printf 'FROM " + IMAGE + r"\nRUN resolve-glibc {{name}}\n' | DOCKER_BUILDKIT={} docker build --no-cache -"
+CONTAINERS_ASK = {
+    "a container with --dns": f"docker run --rm --dns {GOOGLE} {IMAGE} resolve-glibc {{name}}",
+    "a container, musl": f"docker run --rm --dns {GOOGLE} {IMAGE} resolve-musl {{name}}",
+    "a container on a user network": f"docker run --rm --network own --dns {GOOGLE} {IMAGE} resolve-glibc {{name}}",
+    "a container over TCP": f"docker run --rm --dns {GOOGLE} --dns-opt use-vc {IMAGE} resolve-glibc {{name}}",
+    "a RUN step, classic": RUN_STEP.format(0),
+    "a RUN step, BuildKit": RUN_STEP.format(1),
+}
+HOST_ASKS = {
+    "the machine's programs": "getent hosts {name}",
+    "the engine": "docker pull {name}/" + TINY,
+}
+
+SETTINGS = f"""\
+[server]
+listen = ["127.0.0.1:53", "{DOCKER0}:53"]
+clients = ["127.0.0.0/8", "198.18.0.0/15"]
+
+[upstream]
+servers = ["{UPSTREAM}"]
+"""
+
+POLICY = f"""\
+version = 1
+
+[[registry]]
+name = "lab"
+hosts = ["{REGISTRY}"]
+redirects = ["{CDN}"]
+private-addresses = true
+"""
+
+
+def for_each_debian(function):
+    """Registers a function (lab, name of a Debian) as one case for each."""
+
+    def bound(name):
+        def run(lab):
+            function(lab, name)
+
+        run.__name__ = f"{function.__name__}_{name}"
+        run.__doc__ = function.__doc__
+        return run
+
+    for name in TREES:
+        case(seconds=180)(bound(name))
+    return function
+
+
+def resolves(lab, run, ways, name):
+    """Which ways of asking lead to the name's address."""
+    found = []
+    for way, command in ways.items():
+        done = run(f"PATH={PATH}; {command.format(name=name)}")
+        lab.note(f"{way}: {command.format(name=name)} -> {done.returncode}\n{done.stdout}{done.stderr}")
+        if done.returncode == 0:
+            found.append(way)
+    return found
+
+
+def prepare_docker(lab, machine):
+    """The image that all containers are made of, and a network of one's own."""
+    machine.must(f"docker pull --quiet {IMAGE} && docker network create own")
+    lab.defer(lambda: machine("docker network rm own; docker image prune --all --force; docker builder prune --all --force"))
+
+
+# ── a Docker VM behind the gateway ──
+
+
+@for_each_debian
+def redirect_holds_for_a_docker_vm(lab, name):
+    """A VM with a static foreign resolver, its engine, its containers and RUN steps: all leak; redirected, none does."""
+    machine = lab.world.guest(name)
+    lab.defer(lambda: set_resolver(machine, DEVELOPERS.gateway))
+    set_resolver(machine, GOOGLE)
+    prepare_docker(lab, machine)
+    everything = {**HOST_ASKS, **CONTAINERS_ASK}
+    equal(resolves(lab, machine, everything, FORBIDDEN), list(everything), "not redirected")
+    machine.must(f"docker rmi {FORBIDDEN}/{TINY}")
+    redirect(lab, "--interface", DEVELOPERS.name)
+    equal(resolves(lab, machine, everything, FORBIDDEN), [])
+    equal(resolves(lab, machine, everything, REGISTRY), list(everything))
+
+
+def set_resolver(machine, server):
+    """Names a server in its resolv.conf. dockerd looks at the file again after seconds only, or when it is started."""
+    machine.write("/etc/resolv.conf", resolver(server))
+    machine.must("systemctl restart docker")
+
+
+# ── pullgate on the Docker host ──
+
+
+@functools.cache
+def docker_host(world, name):
+    """A machine with dockerd and pullgate as a service, all of whose resolvers are foreign; booted once."""
+    machine = f"host-{name}"
+    network.add_machine(machine, DEVELOPERS, 40 + list(TREES).index(name))
+    guest = Guest(world.folder, machine, TREES[name](), machine, scratch=IMAGES, engine=True)
+    world.authority.trust_in(guest.tree)
+    guest.write("/etc/resolv.conf", resolver(GOOGLE))
+    guest.write("/etc/docker/daemon.json", json.dumps({**DAEMON, "dns": [GOOGLE]}))
+    guest.write("/etc/containers/containers.conf", CONTAINERS)
+    service.install(guest, world.pullgate.binary, SETTINGS, POLICY)
+    guest.boot()
+    world.ends.append(guest.power_off)
+    guest.must("systemctl start containerd docker")
+    return guest
+
+
+def redirect_on(lab, host, *arguments):
+    """Sets the redirect up on a host as its administrator would; the case's end undoes it."""
+    lab.defer(lambda: undo_on(host))
+    lab.note(host.must(f"pullgate setup redirect {' '.join(map(repr, arguments))} --write --restart"))
+
+
+def undo_on(host):
+    host.must("pullgate setup redirect --undo --restart")
+
+
+def tables(host, leave_out=r"table inet pullgate \{\n.*?^\}\n"):
+    """What is in the kernel's tables, without counters and without pullgate's own."""
+    return re.sub(leave_out, "", host.must("nft --stateless list ruleset"), flags=re.S | re.M)
+
+
+@for_each_debian
+def redirect_on_a_docker_host_holds_for_containers(lab, name):
+    """pullgate beside Docker: containers, user networks and RUN steps leak; redirected, none does. The host is left alone."""
+    host = docker_host(lab.world, name)
+    prepare_docker(lab, host)
+    equal(resolves(lab, host, CONTAINERS_ASK, FORBIDDEN), list(CONTAINERS_ASK), "not redirected")
+    redirect_on(lab, host, *CLIENTS)
+    equal(resolves(lab, host, CONTAINERS_ASK, FORBIDDEN), [])
+    equal(resolves(lab, host, CONTAINERS_ASK, REGISTRY), list(CONTAINERS_ASK))
+    equal(resolves(lab, host, HOST_ASKS, FORBIDDEN), list(HOST_ASKS), "the host, without --local")
+    host.must(f"docker rmi {FORBIDDEN}/{TINY}")
+    check(FORBIDDEN in host.must("pullgate log --json"), "the log has no line of it")
+
+
+@for_each_debian
+def redirect_local_holds_for_the_host_but_not_for_pullgate(lab, name):
+    """`--local`: the host's programs and its engine are redirected as well; pullgate's own questions reach its upstream."""
+    host = docker_host(lab.world, name)
+    equal(resolves(lab, host, HOST_ASKS, FORBIDDEN), list(HOST_ASKS), "not redirected")
+    host.must(f"docker rmi {FORBIDDEN}/{TINY}")
+    redirect_on(lab, host, "--local")
+    equal(resolves(lab, host, HOST_ASKS, FORBIDDEN), [])
+    equal(resolves(lab, host, HOST_ASKS, REGISTRY), list(HOST_ASKS))
+    for server in (GOOGLE, UPSTREAM, "127.0.0.53", "127.0.0.1"):
+        for transport in ("+notcp", "+tcp"):
+            for asked, status in ((FORBIDDEN, "NXDOMAIN"), (REGISTRY, "NOERROR")):
+                answer = host.must(f"dig @{server} {asked} {transport} +tries=1 +time=2")
+                check(f"status: {status}" in answer, f"{server} {transport}: {answer}")
+
+
+@for_each_debian
+def redirect_leaves_dockers_tables_alone(lab, name):
+    """Set up, loaded again, undone: Docker's tables stay byte for byte the same; a restart of Docker changes nothing of ours."""
+    host = docker_host(lab.world, name)
+    prepare_docker(lab, host)
+    before = tables(host)
+    check("DOCKER" in before, before)
+    redirect_on(lab, host, *CLIENTS)
+    equal(tables(host), before, "set up")
+    host.must("systemctl reload pullgate-redirect")
+    equal(tables(host), before, "loaded again")
+    ours = host.must("nft --stateless list table inet pullgate")
+    host.must("systemctl restart docker")
+    equal(host.must("nft --stateless list table inet pullgate"), ours, "Docker restarted")
+    before = tables(host)
+    equal(resolves(lab, host, CONTAINERS_ASK, FORBIDDEN), [])
+    undo_on(host)
+    equal(host.must("nft --stateless list ruleset"), before, "undone")
+    equal(host.must("ls -A /etc/systemd/system/sysinit.target.wants"), "", "left behind")
+
+
+@for_each_debian
+def redirect_comes_back_after_a_firewall_is_loaded(lab, name):
+    """nftables.service empties all tables when it is loaded: the redirect is there again when that is done."""
+    host = docker_host(lab.world, name)
+    lab.defer(lambda: host.must("systemctl stop nftables; systemctl restart docker"))
+    host.must("systemctl start nftables")
+    redirect_on(lab, host, *CLIENTS)
+    for action in ("reload", "restart"):
+        host.must(f"systemctl {action} nftables")
+        check("172" not in host.must("nft list tables"), "")
+        wait_until(lambda: "table inet pullgate" in host.must("nft list tables"), 5, f"the table is there after {action}")

@@ -9,7 +9,8 @@ import sys
 
 import network
 from network import CI, DEVELOPERS, GATEWAY
-from support.cases import case, check, end, equal, sh
+from support.cases import case, check, end, equal, wait_until
+from support.suite import ROOT
 from world import FORBIDDEN, REGISTRY
 
 # A resolver outside that knows everything, by its addresses; one of them is what Docker falls back to.
@@ -212,6 +213,39 @@ def redirect_holds_for_an_ipv6_only_client(lab):
 
 
 @case
+def redirect_finds_pullgate_on_another_port(lab):
+    """Another resolver has port 53 of pullgate's address: pullgate answers on its own port, and the other one nobody."""
+    client, address = lab.machine(), f"{DEVELOPERS.v4}.2"
+    network.run_in(GATEWAY, f"ip addr add {address}/32 dev lo")
+    lab.defer(lambda: network.run_in(GATEWAY, f"ip addr del {address}/32 dev lo"))
+    serve_on(lab, f"{address}:5300")
+    other_resolver(lab, address)
+    equal(ask(lab, client, address), LEAK, "the other resolver, not redirected")
+    redirect(lab, "--interface", DEVELOPERS.name, "--port", "5300", addresses=("--address", address))
+    for server in (address, FOREIGN):
+        for transport in BOTH:
+            equal(ask(lab, client, server, transport), DENIED, f"{server} {transport}")
+            equal(ask(lab, client, server, transport, name=REGISTRY), ALLOWED, f"{server} {transport}")
+
+
+def serve_on(lab, listen):
+    """A second pullgate on the gateway, with the same policy."""
+    text = lab.pullgate.settings.read_text(encoding="utf-8")
+    text = re.sub(r"listen = .*", f'listen = ["{listen}"]', text).replace("control.sock", "second.sock").replace("/state", "/second")
+    settings = lab.folder / "second.toml"
+    settings.write_text(text, encoding="utf-8")
+    lab.spawn(network.inside(GATEWAY, lab.pullgate.binary, "serve", "--config", settings), "second")
+    wait_until(lambda: network.run_in(GATEWAY, f"ss -Hltn src {listen}"), 10, f"pullgate listens on {listen}")
+
+
+def other_resolver(lab, address):
+    """A resolver on the gateway that knows everything."""
+    forward = f"dnsmasq -k -C /dev/null -z -a {address} -R -S {FOREIGN} --user=root --pid-file="
+    lab.spawn(network.inside(GATEWAY, *forward.split()), "other")
+    wait_until(lambda: network.run_in(GATEWAY, f"ss -Hltn src {address}:53"), 10, "the other resolver listens")
+
+
+@case
 def redirect_of_ranges_leaves_others_alone(lab):
     """`--clients` means those addresses, `--except` takes some out, everybody else is not redirected."""
     within, without, spared = lab.machine(CI), lab.machine(DEVELOPERS), lab.machine(CI)
@@ -286,6 +320,15 @@ def redirect_refuses_a_family_without_an_address(lab):
         check(python(lab, client, TRY_PORT, FOREIGN6, kind, "53") in REFUSED, f"{kind} over IPv6 is not refused")
     equal(heard(), before, "datagrams and connections that arrived")
     equal(ask(lab, client, FOREIGN), DENIED)
+
+
+@case
+def redirect_rules_in_the_documents_are_rules(lab):
+    """The examples that the program's own tests compare with are what this machine's nft takes."""
+    examples = sorted((ROOT / "src/inspect/setup/redirect/examples").glob("*.nft"))
+    check(examples, "there are no examples")
+    for path in examples:
+        network.run_in(GATEWAY, f"nft --check --file {path}")
 
 
 @case

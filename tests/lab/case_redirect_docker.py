@@ -6,6 +6,7 @@ Everything names 8.8.8.8, which knows every name: the machine's resolv.conf, dae
 import functools
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import network
@@ -202,13 +203,28 @@ def redirect_leaves_dockers_tables_alone(lab, name):
 
 
 @for_each_debian
-def redirect_comes_back_after_a_firewall_is_loaded(lab, name):
-    """nftables.service empties all tables when it is loaded: the redirect is there again when that is done."""
-    host = docker_host(lab.world, name)
-    lab.defer(lambda: host.must("systemctl stop nftables; systemctl restart docker"))
-    host.must("systemctl start nftables")
-    redirect_on(lab, host, *CLIENTS)
+def redirect_is_in_force_from_boot_and_after_the_firewall(lab, name):
+    """Written into an image with `--root`, it is there before the network is; nftables.service empties all tables, and it is there again."""
+    machine = f"boot-{name}"
+    network.add_machine(machine, DEVELOPERS, 50)
+    lab.defer(lambda: network.remove_machine(machine))
+    guest = Guest(lab.folder, machine, TREES[name](), machine, engine=True)
+    lab.defer(guest.power_off)
+    setup = [lab.pullgate.binary, "setup", "redirect", *CLIENTS, "--address", DOCKER0, "--root", guest.tree, "--write"]
+    done = subprocess.run([str(word) for word in setup], text=True, capture_output=True, check=False)
+    equal(done.returncode, 0, done.stderr)
+    guest.must("systemctl enable nftables.service")
+    guest.boot()
+    in_force = lambda: "table inet pullgate" in guest.must("nft list tables")
+    check(in_force(), "the table is not there after the boot")
+    loaded, network_at = (int(guest.property(unit, "ActiveEnterTimestampMonotonic")) for unit in ("pullgate-redirect.service", "network-pre.target"))
+    check(0 < loaded < network_at, f"loaded at {loaded}, the network begins at {network_at}")
     for action in ("reload", "restart"):
-        host.must(f"systemctl {action} nftables")
-        check("172" not in host.must("nft list tables"), "")
-        wait_until(lambda: "table inet pullgate" in host.must("nft list tables"), 5, f"the table is there after {action}")
+        guest.must("nft add table inet witness")
+        guest.must(f"systemctl {action} nftables")
+        wait_until(in_force, 5, f"the table is there after {action}")
+        check("witness" not in guest.must("nft list tables"), "nftables.service has not emptied the tables")
+    guest.must("nft flush ruleset && systemctl reload pullgate-redirect")
+    check(in_force(), "reloaded after a flush by hand")
+    guest.must("systemctl stop pullgate-redirect")
+    check(not in_force(), "stopped")

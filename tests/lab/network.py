@@ -33,6 +33,12 @@ class Net:
     def gateway6(self):
         return f"{self.v6}::1"
 
+    @property
+    def mac(self):
+        """The bridge's link address, made of its IPv4 address. Left to itself, a bridge takes one of its ports' and changes it
+        as they come and go, and its neighbours send to the old one for seconds."""
+        return "02:00:" + ":".join(f"{int(part):02x}" for part in self.gateway.split("."))
+
     def hosts(self, number):
         """The addresses of a machine by its number."""
         return f"{self.v4}.{number}", f"{self.v6}::{number}"
@@ -48,7 +54,7 @@ def make_gateway():
     add_namespace(GATEWAY)
     run_in(GATEWAY, "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
     for net in (DEVELOPERS, CI, REGISTRIES):
-        sh(f"ip -n {GATEWAY} link add {net.name} type bridge")
+        sh(f"ip -n {GATEWAY} link add {net.name} address {net.mac} type bridge")
         sh(f"ip -n {GATEWAY} addr add {net.gateway}/24 dev {net.name}")
         sh(f"ip -n {GATEWAY} addr add {net.gateway6}/64 dev {net.name} nodad")
         sh(f"ip -n {GATEWAY} link set {net.name} up")

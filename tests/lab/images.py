@@ -72,7 +72,7 @@ def derived(base, folder, text):
 def large(folder, megabytes):
     """The small image with a layer of random bytes over it."""
     random = folder / "random"
-    random.mkdir()
+    random.mkdir(parents=True)
     (random / "data").write_bytes(os.urandom(megabytes * 1_000_000))
     return Layout(folder / "layout").build([tar_of(small_tree(folder / "tree")), tar_of(random)])
 

@@ -68,9 +68,9 @@ class GatewayMachine:
         self.guest.boot()
         return self
 
-    def __call__(self, command):
+    def __call__(self, command, **keywords):
         """Runs a shell command on it."""
-        done = self.guest(command)
+        done = self.guest(command, **keywords)
         self.lab.note(f"warden$ {command} -> {done.returncode}\n{done.stdout}{done.stderr}")
         return done
 

@@ -4,6 +4,7 @@ A guest shares the kernel and nothing else: it has a network namespace (which mu
 process tree, users and services of its own. What it writes is gone when it is powered off.
 """
 
+import errno
 import hashlib
 import os
 import shlex
@@ -143,9 +144,9 @@ class Guest:
             self.nspawn.wait()
 
     def remove_cgroup(self):
-        """Takes away the empty control groups that the guest's systemd has made."""
+        """Takes away the control groups that the guest's systemd has made; what has entered them from here ends first."""
         for folder, _, _ in os.walk(self.cgroup or "", topdown=False):
-            os.rmdir(folder)
+            wait_until(lambda folder=folder: removed(folder), 5, f"{folder} is empty")
 
     # ── commands in it ──
 
@@ -155,9 +156,9 @@ class Guest:
             return ["env", "SYSTEMD_OFFLINE=1", "chroot", str(self.tree)]
         return [*within(self.cgroup / "payload/init.scope"), "nsenter", "-t", str(self.leader), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w"]
 
-    def __call__(self, command, seconds=60):
+    def __call__(self, command, seconds=60, **keywords):
         """Runs a shell command in the guest to its end."""
-        return subprocess.run([*self.enter(), "sh", "-c", command], text=True, capture_output=True, check=False, timeout=seconds)
+        return subprocess.run([*self.enter(), "sh", "-c", command], text=True, capture_output=True, check=False, timeout=seconds, **keywords)
 
     def must(self, command, seconds=60):
         """Runs a shell command that has to succeed; returns what it printed."""
@@ -180,6 +181,15 @@ def cgroups():
     """Where this machine has its control groups of version 2."""
     mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     return next(place for _, place, kind, *_ in mounts if kind == "cgroup2")
+
+
+def removed(folder):
+    """Removes a control group, unless a process is still about to leave it."""
+    try:
+        os.rmdir(folder)
+    except OSError as error:
+        return error.errno != errno.EBUSY
+    return True
 
 
 def within(cgroup):

@@ -1,10 +1,13 @@
 //! What the files, the processes and the engines of this machine say: plain functions over what was read, and only
 //! [`examine`] asks, the engines, over their sockets.
 
+mod builders;
 mod containers;
 mod daemon;
 mod daemon_json;
 mod docker_rules;
+mod engines;
+mod fixed_servers;
 mod foreign;
 mod hosts;
 mod judged;
@@ -12,9 +15,12 @@ mod mirrors;
 mod ours;
 mod processes;
 mod proxies;
+mod resolved;
+mod subnets;
 #[cfg(test)]
 mod testing;
 mod units;
+mod wsl;
 
 use std::path::Path;
 
@@ -24,18 +30,27 @@ use crate::inspect::engine::{Engine, EngineFault, usual_sockets};
 
 /// Runs the checks of this folder.
 pub(super) async fn examine(scene: &Scene<'_>, report: &mut Report) {
-    let engines = if scene.machine.is_here() { ask_engines(scene, report).await } else { Vec::new() };
-    let docker = engines.iter().find(|engine| !engine.is_podman());
+    let asked = if scene.machine.is_here() { ask_engines(scene, report).await } else { Vec::new() };
+    let docker = asked.iter().find(|engine| !engine.is_podman());
     daemon::pulls(scene, report);
     containers::next(scene, docker, report);
-    for engine in &engines {
+    for engine in &asked {
         containers::running(scene, engine, report);
         hosts::of_containers(scene, engine, report);
+        engines::containers(engine, report);
     }
+    engines::podman(scene, report);
+    engines::kubelet(scene, report);
+    builders::configured(scene, &asked, report);
+    subnets::outside(scene, &asked, report);
+    resolved::resolved(scene, report);
+    resolved::owner(scene, report);
+    fixed_servers::configured(scene, report);
+    wsl::distribution(scene, report);
     hosts::file(scene, report);
     hosts::order(scene, report);
-    mirrors::configured(scene, &engines, report);
-    proxies::configured(scene, &engines, report);
+    mirrors::configured(scene, &asked, report);
+    proxies::configured(scene, &asked, report);
 }
 
 /// The engines that answer. One that this user may not ask is unseen; one that is not there is no news.

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use super::Transport;
 use super::wire::{CLASS_IN, CLIENT_COOKIE_LEN, EDNS_FLAG_DO, Edns, FLAG_TRUNCATED, Header, Query};
 use super::wire::{option, rtype};
-use crate::policy::probe::Standing;
+use crate::policy::probe::{NOT_A_CLIENT, Standing};
 use crate::upstream::Held;
 
 /// What is said; the bytes follow from it, the query and the transport.
@@ -67,7 +67,7 @@ impl<'a> Reply<'a> {
 
     /// For a client outside `server.clients`: *Prohibited*.
     pub(crate) fn outside_clients() -> Self {
-        Self::code(Rcode::REFUSED).note(PROHIBITED, &"not a client of this server")
+        Self::code(Rcode::REFUSED).note(PROHIBITED, &NOT_A_CLIENT)
     }
 
     /// The name does not exist, as far as this client is told: *Blocked*, with the reason.

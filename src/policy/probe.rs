@@ -93,6 +93,8 @@ pub(crate) fn name() -> DomainName {
 /// Nobody else has this name: `internal` is never delegated (ICANN, 2024). Under `invalid` it would not get through
 /// systemd-resolved or unbound, which answer that zone themselves (RFC 6761 §6.4).
 pub const PROBE_NAME: &str = "probe.pullgate.internal";
+/// The text of the extended error that a client outside `server.clients` gets, to whom nothing else is said.
+pub const NOT_A_CLIENT: &str = "not a client of this server";
 /// Its A record, for programs that can only ask the system for addresses: the IPv4 dummy address, at which nothing ever
 /// is (RFC 7600 §4.8).
 pub const PROBE_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);

@@ -19,6 +19,7 @@ use tokio::time;
 use tokio_rustls::TlsConnector;
 
 use crate::name::DomainName;
+use crate::policy::probe;
 
 /// How a question travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +83,11 @@ impl Answer {
     /// Whether the server says that it is a policy that denies the name.
     pub(super) fn is_blocked(&self) -> bool {
         self.denies() && matches!(self.extended, Some((BLOCKED, _)))
+    }
+
+    /// Whether the server is pullgate, and this client is outside its `server.clients`.
+    pub(super) fn is_outside_clients(&self) -> bool {
+        self.refuses() && matches!(&self.extended, Some((PROHIBITED, text)) if text == probe::NOT_A_CLIENT)
     }
 
     /// Whether the server refuses to answer this client.
@@ -241,7 +247,112 @@ const REFUSED: u16 = 5;
 const EXTENDED_ERROR: u16 = 15;
 /// RFC 8914 §4.16.
 const BLOCKED: u16 = 15;
+/// RFC 8914 §4.19.
+const PROHIBITED: u16 = 18;
 /// What a client says it takes (RFC 9715 §3.1).
 const EDNS_SIZE: u16 = 1232;
 /// Room for servers that send more than was said.
 const MAX_UDP: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rustls::pki_types::PrivateKeyDer;
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    /// Longer than anything here takes.
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    fn addresses_of(name: &str) -> Question {
+        Question::Addresses(name.parse().unwrap())
+    }
+
+    /// A NOERROR answer to the query without records, as bytes.
+    fn empty_answer(query: &[u8]) -> Vec<u8> {
+        let mut answer = Message::from_vec(query).unwrap();
+        answer.metadata.message_type = MessageType::Response;
+        answer.to_vec().unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_answer_to_another_question_does_not_end_the_wait() {
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let (address, question) = (server.local_addr().unwrap(), addresses_of("a.example"));
+        let asked = tokio::spawn(async move { ask(address, Transport::Udp, &question, PATIENCE).await });
+        let mut buffer = [0; 512];
+        let (length, client) = server.recv_from(&mut buffer).await.unwrap();
+        let right = empty_answer(&buffer[..length]);
+        let mut other_id = right.clone();
+        other_id[0] ^= 1;
+        let other_name = empty_answer(&encode(&query(&addresses_of("b.example")).unwrap()).unwrap());
+        let mut refusal = right.clone();
+        refusal[3] |= 5;
+        for wrong in [&b"x"[..], &other_id, &other_name, &buffer[..length]] {
+            server.send_to(wrong, client).await.unwrap();
+        }
+        server.send_to(&refusal, client).await.unwrap();
+        assert!(asked.await.unwrap().unwrap().refuses());
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_and_silence_are_told_apart() {
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let question = addresses_of("a.example");
+        assert_eq!(ask(closed, Transport::Tcp, &question, PATIENCE).await, Err(NoAnswer::Refused));
+        assert_eq!(ask(closed, Transport::Udp, &question, PATIENCE).await, Err(NoAnswer::Refused));
+        let heard = ask(silent.local_addr().unwrap(), Transport::Tcp, &question, Duration::from_millis(50)).await;
+        assert_eq!(heard, Err(NoAnswer::TimedOut));
+    }
+
+    #[tokio::test]
+    async fn whoever_shakes_hands_speaks_tls_whatever_its_certificate_says() {
+        let pair = rcgen::generate_simple_self_signed(["other.example".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config =
+            rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_no_client_auth().with_single_cert(vec![pair.cert.der().clone()], key).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            // The client turns away at the certificate.
+            let _ = TlsAcceptor::from(Arc::new(config)).accept(stream).await;
+        });
+        assert_eq!(speaks_tls(address, "dns.example", PATIENCE).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn whoever_hangs_up_or_says_something_else_does_not_speak_tls() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                stream.write_all(b"220 mail.example ESMTP\r\n").await.unwrap();
+            }
+        });
+        assert!(speaks_tls(address, "127.0.0.1", PATIENCE).await.is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = read(&bytes, &query(&addresses_of("a.example")).unwrap());
+        }
+
+        #[test]
+        fn no_bytes_behind_the_header_of_an_answer_panic(tail in proptest::collection::vec(any::<u8>(), 0..300), counts: [u8; 3]) {
+            let query = query(&addresses_of("a.example")).unwrap();
+            let mut bytes = empty_answer(&encode(&query).unwrap());
+            for (place, count) in [7, 9, 11].into_iter().zip(counts) {
+                bytes[place] = count % 8;
+            }
+            bytes.extend(tail);
+            let _ = read(&bytes, &query);
+        }
+    }
+}

@@ -62,10 +62,11 @@ fn one_way(server: &str, said: &Said, transport: &str, address: SocketAddr) -> F
 fn stranger(scene: &Scene<'_>, survey: &Survey, surveyed: &Surveyed) -> Finding {
     let heard = [&surveyed.udp.probe, &surveyed.tcp.probe];
     let answers: Vec<&Answer> = heard.into_iter().filter_map(|heard| heard.as_ref().ok()).collect();
-    match answers.as_slice() {
-        [] => silent(scene, survey, surveyed),
-        [first, ..] if answers.iter().all(|answer| answer.refuses()) => turned_away(scene, surveyed, first),
-        _ => not_ours(scene, survey, surveyed),
+    match answers.iter().find(|answer| answer.is_outside_clients()) {
+        Some(answer) => turned_away(scene, surveyed, answer),
+        None if answers.is_empty() => silent(scene, survey, surveyed),
+        None if surveyed.refuses_everything() => refusing(scene, surveyed),
+        None => not_ours(scene, survey, surveyed),
     }
 }
 
@@ -82,13 +83,25 @@ fn silent(scene: &Scene<'_>, survey: &Survey, surveyed: &Surveyed) -> Finding {
         .section(remedy.section)
 }
 
+/// A pullgate to which this client is none.
 fn turned_away(scene: &Scene<'_>, surveyed: &Surveyed, answer: &Answer) -> Finding {
     let client = answer.from.map_or_else(|| "this client".to_owned(), |address| address.to_string());
-    let said = answer.extended.as_ref().map(|(_, text)| format!(" ({text})")).unwrap_or_default();
-    Finding::problem(IN_USE, format!("{} refuses {client}{said}", surveyed.server))
-        .meaning("a client outside `server.clients` gets REFUSED, on which programs ask their next server: without one nothing resolves, with one everything does")
-        .fix(format!("in pullgate.toml of that server, then restart it: {}", clients_line(scene.settings, answer.from)))
-        .section(Remedy::of(scene, surveyed.server.origin).section)
+    Finding::problem(
+        IN_USE,
+        format!("{} is pullgate, and refuses {client}: it is outside `server.clients`", surveyed.server),
+    )
+    .meaning(REFUSED_MEANING)
+    .fix(format!("in pullgate.toml of that server, then restart it: {}", clients_line(scene.settings, answer.from)))
+    .section(Remedy::of(scene, surveyed.server.origin).section)
+}
+
+/// Somebody who refuses, and does not say why.
+fn refusing(scene: &Scene<'_>, surveyed: &Surveyed) -> Finding {
+    let remedy = Remedy::of(scene, surveyed.server.origin);
+    Finding::problem(IN_USE, format!("{} refuses to answer this client", surveyed.server))
+        .meaning(REFUSED_MEANING)
+        .fix(format!("if it is pullgate, or passes on to it: its `server.clients`; else: {}", remedy.command))
+        .section(remedy.section)
 }
 
 /// `server.clients` with this client added, as it may be pasted.
@@ -341,12 +354,20 @@ impl Surveyed {
         [(&self.udp, "UDP"), (&self.tcp, "TCP")]
     }
 
+    /// Whether every answer is a refusal.
+    fn refuses_everything(&self) -> bool {
+        let of = |said: &Said| [Some(said.probe.clone()), said.allowed.clone(), said.denied.clone()];
+        of(&self.udp).into_iter().chain(of(&self.tcp)).flatten().flatten().all(|answer| answer.refuses())
+    }
+
     fn resolves_denied(&self) -> bool {
         let heard = [&self.udp.denied, &self.tcp.denied];
         heard.into_iter().flatten().any(|heard| heard.as_ref().is_ok_and(Answer::resolves))
     }
 }
 
+const REFUSED_MEANING: &str = "on REFUSED programs ask their next server: without one nothing resolves, with one \
+                                everything does";
 const IN_USE: &str = "resolver";
 const POLICY: &str = "policy";
 const ALLOWED: &str = "allowed";

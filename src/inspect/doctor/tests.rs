@@ -4,7 +4,8 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
+use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::rdata::{A, TXT};
 use hickory_proto::rr::{RData, Record, RecordType};
 use tempfile::TempDir;
@@ -14,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use super::*;
 use crate::inspect::machine::Machine;
 use crate::policy::document::{Mode, Unlisted};
-use crate::policy::probe::{PROBE_NAME, Regime, Standing};
+use crate::policy::probe::{NOT_A_CLIENT, PROBE_NAME, Regime, Standing};
 
 /// How a server behaves.
 #[derive(Clone, Copy)]
@@ -23,6 +24,10 @@ enum Manner {
     Pullgate(Regime),
     /// As one to whom this client is none.
     TurnsAway,
+    /// Refuses without a reason.
+    Refuses,
+    /// Knows no TXT, as a small forwarder, and gives every name an address.
+    PermissiveWithoutText,
     /// Gives every name an address.
     Permissive,
     /// Says that no name exists, as forwarders do for `.invalid`.
@@ -60,11 +65,19 @@ impl Manner {
                 answer.add_answer(address());
             }
             Self::Pullgate(_) | Self::Nxdomain => answer.metadata.response_code = ResponseCode::NXDomain,
-            Self::TurnsAway => answer.metadata.response_code = ResponseCode::Refused,
+            Self::TurnsAway => {
+                answer.metadata.response_code = ResponseCode::Refused;
+                let mut edns = Edns::new();
+                let note = [&18u16.to_be_bytes()[..], NOT_A_CLIENT.as_bytes()].concat();
+                edns.options_mut().insert(EdnsOption::Unknown(15, note));
+                answer.set_edns(edns);
+            }
+            Self::Refuses => answer.metadata.response_code = ResponseCode::Refused,
+            Self::PermissiveWithoutText if asks_text => answer.metadata.response_code = ResponseCode::Refused,
             Self::Wildcard if asks_text => {
                 answer.add_answer(text("hello".to_owned()));
             }
-            Self::Permissive | Self::Wildcard => {
+            Self::Permissive | Self::PermissiveWithoutText | Self::Wildcard => {
                 answer.add_answer(address());
             }
             Self::Silent => return None,
@@ -149,17 +162,20 @@ async fn who_does_not_say_that_it_is_pullgate_is_not() {
 
 #[tokio::test]
 async fn a_second_name_server_is_a_way_round_and_shows_what_it_leaks() {
-    let report = examined(&[Manner::Pullgate(ENFORCING), Manner::Permissive], &[]).await;
-    let second = finding(&report, "is not pullgate, and resolves quay.io");
-    assert_eq!(second.severity, Severity::Problem);
-    assert!(second.fix.as_deref().unwrap().starts_with("pullgate setup"));
+    for other in [Manner::Permissive, Manner::PermissiveWithoutText] {
+        let report = examined(&[Manner::Pullgate(ENFORCING), other], &[]).await;
+        let second = finding(&report, "is not pullgate, and resolves quay.io");
+        assert_eq!(second.severity, Severity::Problem);
+        assert!(second.fix.as_deref().unwrap().starts_with("pullgate setup"));
+    }
 }
 
 #[tokio::test]
 async fn a_client_outside_the_networks_is_told_the_line_that_takes_it_in() {
     let report = examined(&[Manner::TurnsAway], &[]).await;
-    let fix = finding(&report, "refuses 127.0.0.1").fix.clone().unwrap();
+    let fix = finding(&report, "is pullgate, and refuses 127.0.0.1").fix.clone().unwrap();
     assert!(fix.contains("clients = […, \"127.0.0.1\"]"), "{fix}");
+    assert!(finding(&examined(&[Manner::Refuses], &[]).await, "refuses to answer").severity == Severity::Problem);
 }
 
 #[tokio::test]

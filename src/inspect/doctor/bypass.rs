@@ -169,15 +169,14 @@ fn judge_endpoints(ways: &Ways, report: &mut Report) {
 }
 
 /// What makes every question on port 53 come to pullgate, and closes port 853.
-fn redirect_command(place: &Place) -> String {
+fn redirect_command(place: &Place) -> &'static str {
     match place {
-        Place::Host | Place::Wsl(_) => "pullgate setup redirect --local --write".to_owned(),
-        Place::VirtualMachine(_) => {
-            "pullgate setup redirect --clients NETWORK --write   (on the gateway of this machine's network)".to_owned()
-        }
-        Place::Container(_) => {
+        Place::Host | Place::Wsl(_) => "pullgate setup redirect --local --write",
+        Place::Container(_) if place.engine().is_some() => {
             "pullgate setup redirect --interface docker0 --interface 'br-*' --write   (on the host of the engine)"
-                .to_owned()
+        }
+        Place::VirtualMachine(_) | Place::Container(_) => {
+            "pullgate setup redirect --clients NETWORK --write   (on the gateway of this machine's network)"
         }
     }
 }

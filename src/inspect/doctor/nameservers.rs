@@ -115,23 +115,23 @@ impl Remedy {
     /// The remedy for a server that `origin` names, where the client stands.
     pub(super) fn of(scene: &Scene<'_>, origin: Origin) -> Self {
         let owner = || Owner::find(scene.machine).unwrap_or(Owner::Nobody);
-        let target = match (&scene.place, origin) {
-            (Place::Container(_), _) | (_, Origin::Docker) => "docker",
-            (_, Origin::Resolved) => "resolved",
-            (_, Origin::ResolvConf | Origin::CommandLine) => match owner() {
-                Owner::Resolved => "resolved",
-                Owner::NetworkManager => "networkmanager",
-                Owner::Wsl => "wsl",
-                _ => "resolv-conf",
-            },
+        let engine = if origin == Origin::Docker { Some("docker") } else { scene.place.engine() };
+        if let Some(engine) = engine {
+            let section = if engine == "kubernetes" { Section::Kubernetes } else { Section::DockerEngine };
+            return Self { command: format!("pullgate setup {engine} --write   (on the host of the engine)"), section };
+        }
+        let target = match (origin, owner()) {
+            (Origin::Resolved, _) | (_, Owner::Resolved) => "resolved",
+            (_, Owner::NetworkManager) => "networkmanager",
+            (_, Owner::Wsl) => "wsl",
+            _ => "resolv-conf",
         };
-        let section = match (&scene.place, target) {
-            (_, "docker") | (Place::Host, _) => Section::DockerEngine,
-            (Place::Wsl(_), _) => Section::Wsl,
-            (Place::VirtualMachine(_) | Place::Container(_), _) => Section::DockerVm,
+        let section = match &scene.place {
+            Place::Wsl(_) => Section::Wsl,
+            Place::VirtualMachine(_) => Section::DockerVm,
+            Place::Host | Place::Container(_) => Section::DockerEngine,
         };
-        let elsewhere = if target == "docker" { "   (on the host of the engine)" } else { "" };
-        Self { command: format!("pullgate setup {target} --write{elsewhere}"), section }
+        Self { command: format!("pullgate setup {target} --write"), section }
     }
 }
 

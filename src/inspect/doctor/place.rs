@@ -26,6 +26,15 @@ impl Place {
         let virtual_machine = || hypervisor(machine).map(Self::VirtualMachine);
         container.or_else(wsl).or_else(virtual_machine).unwrap_or(Self::Host)
     }
+
+    /// The engine that writes this place's resolv.conf, by its target of `setup`. A container that boots a whole system
+    /// has a resolv.conf of its own.
+    pub(super) fn engine(&self) -> Option<&'static str> {
+        match self {
+            Self::Container(engine) => ["docker", "podman", "kubernetes"].into_iter().find(|known| known == engine),
+            Self::Host | Self::VirtualMachine(_) | Self::Wsl(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Place {

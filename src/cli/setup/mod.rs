@@ -2,6 +2,7 @@
 
 mod buildkit;
 mod containerd;
+mod docker;
 mod home;
 mod kubernetes;
 mod networkmanager;

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::{buildkit, containerd, kubernetes, networkmanager, podman, redirect, resolv_conf, resolved, wsl};
+use super::{buildkit, containerd, docker, kubernetes, networkmanager, podman, redirect, resolv_conf, resolved, wsl};
 use crate::inspect::machine::Machine;
 use crate::inspect::setup::{Plan, Request, SetupFault};
 
@@ -36,6 +36,7 @@ macro_rules! targets {
 }
 
 targets! {
+    Docker(docker::Arguments),
     ResolvConf(resolv_conf::Arguments),
     Resolved(resolved::Arguments),
     NetworkManager(networkmanager::Arguments),

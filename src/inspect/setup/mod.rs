@@ -2,6 +2,7 @@
 
 pub mod buildkit;
 pub mod containerd;
+pub mod docker;
 pub mod kubernetes;
 pub mod networkmanager;
 pub mod owner;

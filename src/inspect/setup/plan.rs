@@ -123,11 +123,13 @@ impl Plan {
         self.notes.push(note.into());
     }
 
-    /// Adds all that another plan holds, for a target that cannot do without it.
+    /// Adds what another plan holds, for a target that cannot do without it. Of one without changes the notes only.
     pub fn include(&mut self, other: Self) {
+        if !other.changes.is_empty() {
+            self.commands.extend(other.commands);
+            self.undo_commands.extend(other.undo_commands);
+        }
         self.changes.extend(other.changes);
-        self.commands.extend(other.commands);
-        self.undo_commands.extend(other.undo_commands);
         self.notes.extend(other.notes);
     }
 }

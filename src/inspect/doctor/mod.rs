@@ -23,6 +23,10 @@ mod survey;
 mod tests;
 
 pub use self::bypass::public_resolvers;
+use std::net::IpAddr;
+
+use self::survey::Surveyed;
+
 pub use self::place::Place;
 pub use self::report::{Finding, Report, Section, Severity};
 pub use self::scene::{Request, Scene};
@@ -31,18 +35,21 @@ pub use self::scene::{Request, Scene};
 pub async fn examine(scene: &Scene<'_>) -> Report {
     let mut report = Report { place: scene.place.to_string(), ..Report::default() };
     nameservers::count(scene, &mut report);
-    examine_network(scene, &mut report).await;
-    local::examine(scene, &mut report).await;
+    let proven = examine_network(scene, &mut report).await;
+    let scene = Scene { proven, ..scene.clone() };
+    local::examine(&scene, &mut report).await;
     report
 }
 
-/// The checks that ask name servers.
-async fn examine_network(scene: &Scene<'_>, report: &mut Report) {
+/// The checks that ask name servers. Returns the servers that proved to be pullgate; `None`: nobody was asked.
+async fn examine_network(scene: &Scene<'_>, report: &mut Report) -> Option<Vec<IpAddr>> {
     if !scene.has_network() {
-        return report.unseen("who answers, and what: these are the files of a machine that is not running here");
+        report.unseen("who answers, and what: these are the files of a machine that is not running here");
+        return None;
     }
     let survey = survey::take(scene).await;
     resolver::judge(scene, &survey, report);
     let ways = bypass::take(scene, &survey).await;
     bypass::judge(scene, &survey, &ways, report);
+    Some(survey.servers.iter().filter_map(Surveyed::pullgate).map(|(server, _)| server.ip()).collect())
 }

@@ -1,7 +1,7 @@
 //! What all checks share: whose files are looked at, where that is, and what the command line says.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::place::Place;
@@ -39,6 +39,8 @@ pub struct Scene<'a> {
     pub policy: Option<&'a Snapshot>,
     /// How the pullgate that runs on this machine is, where it may be asked.
     pub status: Option<StatusReport>,
+    /// The servers in use that proved to be pullgate; `None`: nobody was asked.
+    pub(super) proven: Option<Vec<IpAddr>>,
     /// The environment of the user: proxies among it. Empty for the tree of another machine.
     pub variables: BTreeMap<String, String>,
     /// Where the client stands.
@@ -50,7 +52,7 @@ impl<'a> Scene<'a> {
     pub fn of(machine: &'a Machine, request: &'a Request, settings: Option<&'a Settings>) -> Self {
         let variables = if machine.is_here() { own_variables() } else { BTreeMap::new() };
         let place = Place::of(machine, &variables);
-        Self { machine, request, settings, policy: None, status: None, variables, place }
+        Self { machine, request, settings, policy: None, status: None, proven: None, variables, place }
     }
 
     /// The same with the policy in force, by which hosts that files name are judged.

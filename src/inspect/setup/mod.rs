@@ -17,9 +17,11 @@ mod diff;
 mod plan;
 mod record;
 mod service;
+mod standing;
 #[cfg(test)]
 mod testing;
 
 pub use self::apply::{Applied, ApplyFault, OnForeignChange, Undone, apply, undo};
 pub use self::diff::diff;
 pub use self::plan::{Change, Command, Plan, Request, SetupFault};
+pub use self::standing::{Standing, standing};

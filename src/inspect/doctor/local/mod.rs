@@ -16,6 +16,7 @@ mod ours;
 mod processes;
 mod proxies;
 mod resolved;
+mod setups;
 mod subnets;
 #[cfg(test)]
 mod testing;
@@ -47,6 +48,7 @@ pub(super) async fn examine(scene: &Scene<'_>, report: &mut Report) {
     resolved::owner(scene, report);
     fixed_servers::configured(scene, report);
     wsl::distribution(scene, report);
+    setups::standing_ones(scene, report);
     hosts::file(scene, report);
     hosts::order(scene, report);
     mirrors::configured(scene, &asked, report);

@@ -1,6 +1,6 @@
 //! Which addresses are pullgate's, as seen from this machine and from its containers.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use nix::ifaddrs::getifaddrs;
 
@@ -50,18 +50,24 @@ impl HostResolvers {
 }
 
 impl Ours {
-    /// Where the settings of this machine's pullgate have it listen on port 53 and where the command line says it is.
-    /// Where neither names an address, the first server that the host asks: whether that is pullgate is another
-    /// check's question.
+    /// Where this machine's pullgate listens on port 53, by its settings and by itself, where the command line says it is,
+    /// and what proved to be it. Where nobody was asked and nothing says so, the first server that the host asks.
     pub(super) fn of(scene: &Scene<'_>, report: &mut Report) -> Self {
-        let listen = scene.settings.map(|settings| settings.server.listen.as_slice()).unwrap_or_default();
-        let given = listen.iter().chain(&scene.request.servers).filter(|address| address.port() == DNS_PORT);
-        let mut addresses: Vec<IpAddr> = given.map(SocketAddr::ip).collect();
+        let settings = scene.settings.map(|settings| settings.server.listen.as_slice()).unwrap_or_default();
+        let bound = scene.status.iter().flat_map(|status| &status.listen).map(|listener| &listener.address);
+        let given = settings.iter().chain(bound).chain(&scene.request.servers);
+        let given = given.filter(|address| address.port() == DNS_PORT).map(|address| address.ip().to_canonical());
+        let mut addresses: Vec<IpAddr> = given.chain(scene.proven.iter().flatten().copied()).collect();
         if addresses.iter().any(IpAddr::is_unspecified) && scene.machine.is_here() {
             addresses.extend(local_addresses());
         }
-        if addresses.is_empty() {
-            addresses.extend(HostResolvers::of(scene.machine, report).asked().first());
+        let host = HostResolvers::of(scene.machine, report);
+        if addresses.iter().any(|address| is_resolved_stub(*address)) && host.uplink.len() == 1 {
+            // What answers as pullgate behind systemd-resolved is the one server that it asks.
+            addresses.extend(&host.uplink);
+        }
+        if addresses.is_empty() && scene.proven.is_none() {
+            addresses.extend(host.asked().first());
         }
         Self(addresses)
     }
@@ -154,6 +160,19 @@ mod tests {
         assert_eq!(listed(host.asked()), "198.18.0.1, 8.8.8.8");
         let ours = Ours::of(&tree.scene(), &mut Report::default());
         assert_eq!(ours, Ours::at(&["198.18.0.1"]), "no setting says otherwise");
+    }
+
+    #[test]
+    fn who_was_asked_and_is_not_pullgate_is_not_taken_for_it() {
+        let tree = Tree::of(&[("etc/resolv.conf", "nameserver 8.8.8.8\nnameserver 198.18.0.1\n")]);
+        for (proven, expected) in [
+            (None, Ours::at(&["8.8.8.8"])),
+            (Some(vec![]), Ours::at(&[])),
+            (Some(vec![address("198.18.0.1")]), Ours::at(&["198.18.0.1"])),
+        ] {
+            let scene = Scene { proven, ..tree.scene() };
+            assert_eq!(Ours::of(&scene, &mut Report::default()), expected);
+        }
     }
 
     #[test]

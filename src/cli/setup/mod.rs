@@ -1,12 +1,16 @@
 //! `pullgate setup`: what to put where so that a machine's clients ask pullgate; shown, written or undone.
 
 mod buildkit;
+mod colima;
 mod containerd;
 mod docker;
 mod home;
 mod kubernetes;
+mod libvirt;
+mod lima;
 mod networkmanager;
 mod podman;
+mod rancher_desktop;
 mod redirect;
 mod report;
 mod resolv_conf;

@@ -3,7 +3,10 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::{buildkit, containerd, docker, kubernetes, networkmanager, podman, redirect, resolv_conf, resolved, wsl};
+use super::{
+    buildkit, colima, containerd, docker, kubernetes, libvirt, lima, networkmanager, podman, rancher_desktop, redirect,
+    resolv_conf, resolved, wsl,
+};
 use crate::inspect::machine::Machine;
 use crate::inspect::setup::{Plan, Request, SetupFault};
 
@@ -45,6 +48,10 @@ targets! {
     Podman(podman::Arguments),
     Buildkit(buildkit::Arguments),
     Kubernetes(kubernetes::Arguments),
+    Libvirt(libvirt::Arguments),
+    Lima(lima::Arguments),
+    Colima(colima::Arguments),
+    RancherDesktop(rancher_desktop::Arguments),
     Redirect(redirect::Arguments),
 }
 

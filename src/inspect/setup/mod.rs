@@ -1,12 +1,16 @@
 //! `setup`: what to put where on a machine so that its clients ask pullgate, and how to take it back.
 
 pub mod buildkit;
+pub mod colima;
 pub mod containerd;
 pub mod docker;
 pub mod kubernetes;
+pub mod libvirt;
+pub mod lima;
 pub mod networkmanager;
 pub mod owner;
 pub mod podman;
+pub mod rancher_desktop;
 pub mod redirect;
 pub mod resolv_conf;
 pub mod resolved;

@@ -154,13 +154,17 @@ impl Request {
     /// # Errors
     /// There is none: to a container, loopback is the container itself.
     pub fn reachable_address(&self) -> Result<IpAddr, SetupFault> {
-        let given = self.addresses.first().copied();
-        let found = given.into_iter().chain(self.on_port_53()).find(|address| !address.is_loopback());
-        found.ok_or_else(|| {
+        self.reachable().first().copied().ok_or_else(|| {
             SetupFault::new("pullgate has no address that a container could reach").hint(
                 "add one of this machine's, such as `172.17.0.1:53` (docker0), to server.listen, or use --address",
             )
         })
+    }
+
+    /// Every address that could do for containers and other machines, those given first.
+    pub fn reachable(&self) -> Vec<IpAddr> {
+        let known = self.addresses.iter().copied().chain(self.on_port_53());
+        known.filter(|address| !address.is_loopback()).collect()
     }
 
     fn on_port_53(&self) -> impl Iterator<Item = IpAddr> {

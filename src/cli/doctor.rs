@@ -65,6 +65,12 @@ pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output)
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(failure::NO) })
 }
 
+/// What `pullgate doctor` without options says of this machine.
+pub(super) fn here(options: &Options) -> Result<Report, Failure> {
+    let request = Request { foreign: doctor::public_resolvers(), timeout: TIMEOUT, ..Request::default() };
+    examine(options, &Machine::here(), &request)
+}
+
 /// Examines a machine; what a server on it says of itself, and what it was told, is taken into account.
 fn examine(options: &Options, machine: &Machine, request: &Request) -> Result<Report, Failure> {
     let mut unseen = Report::default();
@@ -164,3 +170,6 @@ fn summary(report: &Report) -> String {
 fn server_address(text: &str) -> Result<SocketAddr, String> {
     address::parse_socket(text, DNS_PORT).map_err(|fault| format!("{}: {}", fault.message, fault.hint))
 }
+
+/// How long one question may take unless --timeout says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(2);

@@ -26,10 +26,12 @@ use std::path::{Path, PathBuf};
 use self::report::{PlanReport, UndoReport};
 use self::restart::ResultReport;
 use self::targets::Target;
+use super::doctor;
 use super::failure::{self, Failure};
 use super::options::Options;
 use super::output::Output;
 use super::{ExitCode, Outcome};
+use crate::inspect::doctor::Report;
 use crate::inspect::machine::Machine;
 use crate::inspect::setup::{self, ApplyFault, Command, OnForeignChange, Request, SetupFault};
 
@@ -37,7 +39,7 @@ use crate::inspect::setup::{self, ApplyFault, Command, OnForeignChange, Request,
 ///
 /// Reads what is there and shows what has to change, as a diff, with the reasons and the commands
 /// that make it count. Nothing is written without --write. What --write replaces is kept, and --undo
-/// puts it back.
+/// puts it back. After --write, `pullgate doctor` looks at the result.
 ///
 /// Examples:
 ///   pullgate setup                          which of these targets this machine has
@@ -50,7 +52,7 @@ use crate::inspect::setup::{self, ApplyFault, Command, OnForeignChange, Request,
 ///                                           look at the files of a VM image
 ///
 /// Exit codes:
-///   0   done, or nothing to do
+///   0   done, or nothing to do, whatever doctor finds
 ///   1   a command of --restart failed
 ///   64  the command line is wrong
 ///   74  reading or writing failed
@@ -83,6 +85,9 @@ struct How {
     /// With --write or --undo: also run the commands that make it count
     #[arg(long, global = true)]
     restart: bool,
+    /// After --write: do not run `pullgate doctor`, which asks other resolvers as well
+    #[arg(long, global = true)]
+    no_doctor: bool,
     /// Work on the files below this folder, such as a mounted VM image; runs no commands
     #[arg(long, global = true, value_name = "DIR")]
     root: Option<PathBuf>,
@@ -107,7 +112,7 @@ pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output)
         None if how.write || how.undo => Err(usage("setup what?", Some("`pullgate setup` lists the targets"))),
         None => overview(&site, how, output),
         Some(target) if how.undo => undo(target, &site, how, output),
-        Some(target) => plan(target, &site, how, output),
+        Some(target) => plan(target, &site, options, how, output),
     }
 }
 
@@ -131,6 +136,12 @@ impl How {
             return Err(usage("--force goes with --undo", None));
         }
         Ok(())
+    }
+
+    /// Has doctor look at what was written; not at the files of a machine that does not run.
+    fn examine(&self, options: &Options) -> Result<Option<Report>, Failure> {
+        let is_wanted = self.write && self.root.is_none() && !self.no_doctor;
+        is_wanted.then(|| doctor::here(options)).transpose()
     }
 
     /// Runs commands if `--restart` was given.
@@ -160,14 +171,24 @@ fn overview(site: &Site, how: &How, output: &mut Output) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn plan(target: &Target, site: &Site, how: &How, output: &mut Output) -> Outcome {
+fn plan(target: &Target, site: &Site, options: &Options, how: &How, output: &mut Output) -> Outcome {
     let plan = target.plan(&site.machine, &site.request)?;
     let record = if how.write { Some(setup::apply(&plan, &site.machine, &site.state)?.record) } else { None };
     let commands = if plan.changes.is_empty() { &[] } else { plan.commands.as_slice() };
     let results = how.restart(commands);
     let code = exit_code(&results);
-    let report = PlanReport::new(&plan, record, results);
-    if how.json { output.json(&report) } else { report.print(output) }?;
+    let mut report = PlanReport::new(&plan, record, results);
+    if how.json {
+        report.doctor = how.examine(options)?;
+        output.json(&report)?;
+        return Ok(code);
+    }
+    report.print(output)?;
+    output.finish()?;
+    if let Some(report) = how.examine(options)? {
+        writeln!(output, "\n`pullgate doctor`, as things are now:")?;
+        doctor::print(&report, output)?;
+    }
     Ok(code)
 }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::restart::{self, ResultReport};
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
+use crate::inspect::doctor::Report;
 use crate::inspect::setup::{self, Change, Command, Plan, Undone};
 
 /// A plan, and what became of it.
@@ -27,6 +28,8 @@ pub(super) struct PlanReport {
     notes: Vec<String>,
     /// How the commands ended, with `--restart`.
     results: Vec<ResultReport>,
+    /// What `pullgate doctor` says after `--write`.
+    pub(super) doctor: Option<Report>,
 }
 
 /// A file that has to change.
@@ -73,19 +76,21 @@ impl PlanReport {
             commands: plan.commands.iter().map(CommandReport::new).collect(),
             notes: plan.notes.clone(),
             results,
+            doctor: None,
         }
     }
 
     /// Writes it for people.
     pub(super) fn print(&self, output: &mut Output) -> Result<(), Failure> {
         if self.changes.is_empty() {
-            writeln!(output, "{}: nothing to change, it is in force already", self.target)?;
+            writeln!(output, "{}: nothing to change, every file is as it should be", self.target)?;
+            print_commands("If it has not been done since they were written, run:", &self.commands, &[], output)?;
             return print_notes(&self.notes, output);
         }
         for change in &self.changes {
             writeln!(output, "{}: {}\n{}", change.path.display(), change.why, change.diff)?;
         }
-        print_commands(&self.commands, &self.results, output)?;
+        print_commands(TO_RUN, &self.commands, &self.results, output)?;
         print_notes(&self.notes, output)?;
         match &self.record {
             Some(record) => writeln!(
@@ -127,19 +132,24 @@ impl UndoReport {
         for path in &self.restored {
             writeln!(output, "restored {}", path.display())?;
         }
-        print_commands(&self.commands, &self.results, output)
+        print_commands(TO_RUN, &self.commands, &self.results, output)
     }
 }
 
 /// The commands that are left to run, or how they ended.
-fn print_commands(commands: &[CommandReport], results: &[ResultReport], output: &mut Output) -> Result<(), Failure> {
+fn print_commands(
+    title: &str,
+    commands: &[CommandReport],
+    results: &[ResultReport],
+    output: &mut Output,
+) -> Result<(), Failure> {
     for result in results {
         writeln!(output, "{}: {}", if result.ok { "done" } else { "FAILED" }, result.command)?;
         result.output.lines().try_for_each(|line| writeln!(output, "  {line}"))?;
     }
     let left = &commands[results.iter().filter(|result| result.ok).count()..];
     if !left.is_empty() {
-        writeln!(output, "To run then (--restart does):")?;
+        writeln!(output, "{title}")?;
     }
     let rows: Vec<_> =
         left.iter().map(|command| [format!("  {}", shown(command)), format!("# {}", command.why)]).collect();
@@ -163,3 +173,5 @@ fn print_notes(notes: &[String], output: &mut Output) -> Result<(), Failure> {
     }
     Ok(())
 }
+
+const TO_RUN: &str = "To run then (--restart does):";

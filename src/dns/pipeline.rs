@@ -22,7 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::case::{Basis, Case, DeniedTarget};
 use super::answer::{Fit, Rcode, Reply, Writer, write_bare};
 use super::counters::{Counter, Counters};
-use super::event::{Bearing, Decision, EventSink};
+use super::event::{Decision, EventSink};
 use super::wire::{CLASS_IN, Header, Malformed, Query, rtype};
 use super::{Peer, Transport};
 use crate::config::{Ancestors, Settings};
@@ -210,7 +210,7 @@ impl Pipeline {
                 (Reply::any(), &counters.answered_any)
             }
             Verdict::Allow(Permit::Static) => (self.answer_local(case), &counters.answered_local),
-            Verdict::Allow(permit) if !permit.hands_out(record_type, &self.record_types) => {
+            Verdict::Allow(permit) if !permit.hands_out(record_type, &self.record_types) && !case.is_audited() => {
                 (Reply::type_not_permitted(), &counters.filtered_types)
             }
             Verdict::Allow(_) | Verdict::Audit(_) => return None,
@@ -259,6 +259,9 @@ impl Pipeline {
             self.count_audited(case, held);
             return self.conclude(case, case.verdict(), &Reply::upstream(held), out);
         };
+        if case.is_audited() {
+            return self.relay_audited(case, permit, held, out);
+        }
         match self.admit(case, permit, held) {
             Admission::Whole => self.conclude(case, case.verdict(), &Reply::upstream(held), out),
             Admission::WithoutPrivate(rest) => {
@@ -270,22 +273,36 @@ impl Pipeline {
                     out,
                 );
             }
-            Admission::Withheld(target) => {
-                self.counters.denied_targets.increment();
-                let (decision, bearing) = (Decision::Deny, Bearing::None);
-                let basis = Basis { decision, bearing, reason: &target, rule: target.denial.rule() };
-                self.conclude(case, basis, &Reply::denied(&target), out);
-            }
+            Admission::Withheld(target) => self.withhold(case, &target, out),
         }
+    }
+
+    /// Hands on the answer for an allowed name under audit: all of it, unless a `[[deny]]` forbids where it leads.
+    fn relay_audited(&self, case: &Case<'_>, permit: Permit<'_>, held: &Held, out: &mut Vec<u8>) {
+        let targets = held.answer.targets();
+        if let Some(target) = case.denied_target(targets, false) {
+            return self.withhold(case, &target, out);
+        }
+        let record_type = case.query.question.record_type;
+        let is_whole = permit.hands_out(record_type, &self.record_types)
+            && (!held.answer.has_private() || self.permits_private(case, permit));
+        if !is_whole {
+            self.counters.would_filter.increment();
+        }
+        let target = inspects(permit).then(|| case.denied_target(targets, true)).flatten();
+        let basis = target.as_ref().map_or_else(|| case.verdict(), |target| target.basis(Decision::Audit));
+        self.conclude(case, basis, &Reply::upstream(held), out);
+    }
+
+    fn withhold(&self, case: &Case<'_>, target: &DeniedTarget<'_>, out: &mut Vec<u8>) {
+        self.counters.denied_targets.increment();
+        self.conclude(case, target.basis(Decision::Deny), &Reply::denied(target), out);
     }
 
     /// What a client may see of an answer: judged for this client, by this snapshot, each time it is given.
     fn admit<'a>(&self, case: &'a Case<'_>, permit: Permit<'_>, held: &'a Held) -> Admission<'a> {
-        let inspects = permit.rule().is_some_and(|rule| rule.entry().cname == CnamePolicy::Inspect);
-        for target in held.answer.targets() {
-            if let Some(denial) = case.denial_of_target(target.as_name(), inspects) {
-                return Admission::Withheld(DeniedTarget { target: target.as_name(), denial });
-            }
+        if let Some(target) = case.denied_target(held.answer.targets(), inspects(permit)) {
+            return Admission::Withheld(target);
         }
         if !held.answer.has_private() || self.permits_private(case, permit) {
             return Admission::Whole;
@@ -332,6 +349,11 @@ impl Pipeline {
         }
         self.events.tell(basis.decision, basis.bearing, || case.event(&basis, reply.rcode()));
     }
+}
+
+/// Whether the targets of the entry's answers are judged as well.
+fn inspects(permit: Permit<'_>) -> bool {
+    permit.rule().is_some_and(|rule| rule.entry().cname == CnamePolicy::Inspect)
 }
 
 /// A defect costs the packet that met it, not the worker and all who ask it. The panic itself is counted and logged by

@@ -7,9 +7,10 @@ use crate::dns::Peer;
 use crate::dns::answer::Rcode;
 use crate::dns::event::{Bearing, Decision, Event, EventRule};
 use crate::dns::wire::Query;
-use crate::name::NameRef;
+use crate::name::{DomainName, NameRef};
+use crate::policy::document::Mode;
 use crate::policy::judge::{Asker, Denial, Judgement, Verdict};
-use crate::policy::probe::Standing;
+use crate::policy::probe::{Regime, Standing};
 use crate::policy::snapshot::{EntryKind, GroupRef, RuleRef, Snapshot};
 use crate::policy::store::InForce;
 use crate::upstream::{Dnssec, Lookup};
@@ -37,6 +38,13 @@ pub(super) struct DeniedTarget<'a> {
     pub(super) denial: Denial<'a>,
 }
 
+impl DeniedTarget<'_> {
+    /// It as the cause of what was decided.
+    pub(super) fn basis(&self, decision: Decision) -> Basis<'_> {
+        Basis { decision, bearing: Bearing::None, reason: self, rule: self.denial.rule() }
+    }
+}
+
 impl fmt::Display for DeniedTarget<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "target {}: {}", self.target, self.denial)
@@ -53,6 +61,11 @@ impl<'a> Case<'a> {
     /// What the question is judged by.
     pub(super) fn snapshot(&self) -> &'a Snapshot {
         &self.policy.snapshot
+    }
+
+    /// Whether the policy is on trial for this client: what it would filter is told and counted, and handed on.
+    pub(super) fn is_audited(&self) -> bool {
+        matches!(self.snapshot().regime(self.judgement.group), Regime::Rules { mode: Mode::Audit, .. })
     }
 
     /// The name asked for.
@@ -94,9 +107,20 @@ impl<'a> Case<'a> {
             return None;
         }
         match self.snapshot().judge(&asker(self.peer), target).verdict {
-            Verdict::Deny(denial) => Some(denial),
-            Verdict::Allow(_) | Verdict::Audit(_) => None,
+            Verdict::Audit(Denial::OnTrial(_)) | Verdict::Allow(_) => None,
+            Verdict::Deny(denial) | Verdict::Audit(denial) => Some(denial),
         }
+    }
+
+    /// The first target of the answer that is denied; `inspects` as in [`Self::denial_of_target`].
+    pub(super) fn denied_target<'t>(&self, targets: &'t [DomainName], inspects: bool) -> Option<DeniedTarget<'t>>
+    where
+        'a: 't,
+    {
+        targets
+            .iter()
+            .map(DomainName::as_name)
+            .find_map(|target| self.denial_of_target(target, inspects).map(|denial| DeniedTarget { target, denial }))
     }
 
     /// The verdict on the question itself, as an event tells it.

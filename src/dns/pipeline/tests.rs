@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config::{QueryLog, Route, UpstreamServer};
+use crate::dns::event::{Bearing, Decision};
 use crate::dns::testing::{Lab, POLICY, extended_error, option, parse, peer, query, with_opt, with_opt_of};
 use crate::policy::compile::Options;
 use crate::policy::reload::{Cause, Origin, Reloader, SystemClock};
@@ -343,6 +344,30 @@ async fn under_audit_the_answer_is_the_upstreams() {
     assert_eq!((counters.would_deny.value(), counters.denied.value(), counters.would_filter.value()), (3, 0, 3));
     let event = lab.events.recv().await.unwrap();
     assert!(event.decision == Decision::Audit && event.reason == "not on the allowlist", "{event:?}");
+}
+
+#[tokio::test]
+async fn under_audit_what_is_allowed_is_not_filtered_either() {
+    let audited = "[[group]]\nname = \"default\"\nmode = \"audit\"\nregistries = [\"*\"]\n";
+    let mut lab = Lab::new(&format!("{}\n{audited}", POLICY.replace("hosts", "cname = \"inspect\"\nhosts"))).await;
+    for _also_from_the_cache in 0..2 {
+        assert_eq!(addresses(&lab.ask_for("private.good.example", RecordType::A).await), ["10.0.0.1"]);
+        assert_eq!(lab.ask_for("ok.example", RecordType::TXT).await.answers.len(), 1);
+        assert_eq!(addresses(&lab.ask_for("chain.good.example", RecordType::A).await), ["203.0.113.3"]);
+    }
+    let counters = lab.pipeline.counters();
+    assert_eq!((counters.filtered_types.value(), counters.filtered_private.value()), (0, 0));
+    assert_eq!((counters.would_filter.value(), counters.denied_targets.value()), (4, 0));
+    let mut events = std::iter::from_fn(|| lab.events.try_recv().ok());
+    let event = events.find(|event| event.decision != Decision::Allow).unwrap();
+    assert!(event.decision == Decision::Audit && event.reason.starts_with("target target.cdn.example"), "{event:?}");
+}
+
+#[tokio::test]
+async fn a_deny_holds_for_targets_under_audit_as_well() {
+    let audited = "[[group]]\nname = \"default\"\nmode = \"audit\"\nregistries = [\"*\"]\n";
+    let lab = Lab::new(&format!("{POLICY}\n[[deny]]\nhosts = [\"*.cdn.example\"]\n{audited}")).await;
+    assert_eq!(rcode(&lab.ask_for("chain.good.example", RecordType::A).await), ResponseCode::NXDomain);
 }
 
 // ── upstreams in trouble ──

@@ -6,7 +6,7 @@ Commands and texts are filled in with what `words` gives for an image reference.
 import dataclasses
 import re
 
-from support.cases import case
+from support.cases import case, check
 
 NO_SUCH_HOST = "dial tcp: lookup {host} on {resolver}:53: no such host"
 NO_REDIRECT = "dial tcp: lookup {redirect} on {resolver}:53: no such host"
@@ -49,6 +49,13 @@ def bound(function, client):
     run.__name__ = f"{function.__name__}_{client.name}"
     run.__doc__ = function.__doc__
     return run
+
+
+def says(output, text, filling):
+    """The output has the text, filled in; `*` in it stands for anything within a line."""
+    wanted = text.format_map(filling)
+    pattern = ".*".join(re.escape(part) for part in wanted.split("*"))
+    check(re.search(pattern, output), f"it does not say\n{wanted}\nbut\n{output}")
 
 
 # ── Docker ──

@@ -8,6 +8,7 @@ The addresses are the benchmarking and unique-local ranges. The root namespace h
 """
 
 import dataclasses
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -65,8 +66,8 @@ def make_gateway():
 def add_machine(name, net, number, *, families="46", resolver=None, more=()):
     """A namespace with one link to `net`, a default route over the gateway, and `more` addresses; `resolver` is its resolv.conf."""
     add_namespace(name)
-    sh(f"ip link add {name[:12]}-up netns {GATEWAY} type veth peer name eth0 netns {name}")
-    sh(f"ip -n {GATEWAY} link set {name[:12]}-up master {net.name} up")
+    sh(f"ip link add {link(name)} netns {GATEWAY} type veth peer name eth0 netns {name}")
+    sh(f"ip -n {GATEWAY} link set {link(name)} master {net.name} up")
     sh(f"ip -n {name} link set eth0 up")
     v4, v6 = net.hosts(number)
     if "4" in families:
@@ -89,8 +90,15 @@ def add_namespace(name):
 
 
 def remove_machine(name):
-    """Removes a namespace that a case added; its link goes with it."""
+    """Removes a namespace that a case added. Its link first: a namespace takes its time to go."""
+    sh(f"ip -n {GATEWAY} link del {link(name)}")
     sh(f"ip netns del {name}")
+    shutil.rmtree(Path("/etc/netns", name), ignore_errors=True)
+
+
+def link(name):
+    """The gateway's end of a machine's link."""
+    return f"{name[:12]}-up"
 
 
 def set_resolver(name, text):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,13 +20,15 @@ import servers
 from certificates import Authority
 from gateway import Pullgate
 from network import CI, DEVELOPERS, REGISTRIES
-from support.cases import Stage, run_cases, sh
+from support.cases import Stage, equal, run_cases, sh, wait_until
 from support.tree import trixie_tree
 
 REGISTRY, CDN, CI_ONLY, FORBIDDEN, MIRROR = (f"{name}.lab.test" for name in ("registry", "cdn", "ci", "forbidden", "mirror"))
 # The machines with container engines, all in the developers' network, and their addresses there.
 HOSTS = {"bookworm": 20, "trixie": 30, "trixie-store": 31}
 GUESTS = {name: DEVELOPERS.hosts(number) for name, number in HOSTS.items()}
+# Where the numbers of the machines begin that cases add.
+FIRST_CLIENT = 100
 # A bare system's: what the machine that runs the lab has installed by hand must not matter.
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 UPSTREAM = "198.18.1.53"
@@ -191,7 +194,7 @@ class Lab(Stage):
         self.world = world
         self.pullgate = world.pullgate
         self.pullgate.policy(POLICY)
-        self.machines = 0
+        self.addresses = dict(GUESTS)
         self.seen = self.pullgate.mark()
         self.before = {name: len(server.requests()) for name, server in world.web.items()}
         self.connections_before = {name: network.connections(name) for name in world.web}
@@ -213,11 +216,12 @@ class Lab(Stage):
 
     def machine(self, net=DEVELOPERS, *, families="46", resolver=None):
         """A client's namespace of the case's own in `net`, asking pullgate unless `resolver` (a resolv.conf) says else."""
-        self.machines += 1
-        name = f"{net.name[:3]}{self.machines}"
+        number = FIRST_CLIENT + len(self.addresses)
+        name = f"{net.name}{number}"
         resolver = resolver or engines.resolver(net.gateway if "4" in families else net.gateway6)
-        network.add_machine(name, net, 100 + self.machines, families=families, resolver=resolver)
+        network.add_machine(name, net, number, families=families, resolver=resolver)
         self.defer(lambda: network.remove_machine(name))
+        self.addresses[name] = net.hosts(number)
         return name
 
     def run(self, machine, command, seconds=60):
@@ -230,16 +234,30 @@ class Lab(Stage):
 
     # ── what servers saw ──
 
-    def requests(self, server, clients=None):
-        """The requests that a web server has had since the case began; of the clients at some addresses, if these are given."""
-        lines = self.world.web[server].requests()[self.before[server] :]
-        return [line for line in lines if clients is None or set(line.split()) & set(clients)]
+    def requests(self, server, machine=None, pattern=""):
+        """What a web server's access log has since the case began, as far as it matches; of one machine, if it is given."""
+        lines = [line for line in self.world.web[server].requests()[self.before[server] :] if re.search(pattern, line)]
+        return [line for line in lines if machine is None or set(line.split()) & set(self.addresses[machine])]
 
     def connections(self, server):
         """How many connections a web server's machine has accepted since the case began."""
         return network.connections(server) - self.connections_before[server]
 
-    def entries(self, clients=None, **wanted):
-        """What pullgate logged since the case began, as far as the entries have these values, of clients at these addresses."""
-        entries = [entry for entry in self.pullgate.entries(self.seen) if clients is None or entry["client"] in clients]
+    def entries(self, machine=None, **wanted):
+        """What pullgate logged since the case began, as far as the entries have these values; of one machine, if it is given."""
+        entries = self.pullgate.entries(self.seen)
+        entries = [entry for entry in entries if machine is None or entry["client"] in self.addresses[machine]]
         return [entry for entry in entries if all(entry[key] == value for key, value in wanted.items())]
+
+    def logged(self, machine, name, **wanted):
+        """The first question of the machine for the name that pullgate logged with these values; there has to be one."""
+        find = lambda: self.entries(machine, name=name, **wanted)
+        return wait_until(find, 2, f"pullgate logged {name} {wanted} of {machine}")[0][0]
+
+    def requested(self, server, machine, pattern):
+        """A web server's log gets a request of the machine that matches."""
+        wait_until(lambda: self.requests(server, machine, pattern), 2, f"{server} was asked {pattern} by {machine}")
+
+    def untouched(self, server):
+        """A server has not had a connection, let alone a request."""
+        equal((self.connections(server), self.requests(server)), (0, []), f"connections and requests of {server}")

@@ -48,8 +48,9 @@ def load():
 
 
 def undo(lab):
+    """What `--undo --restart` does, but for systemd; a second time, nothing."""
     setup(lab, "--undo")
-    network.run_in(GATEWAY, "nft delete table inet pullgate")
+    network.run_in(GATEWAY, "nft 'add table inet pullgate; delete table inet pullgate'")
 
 
 def ask(lab, machine, server, *options, name=FORBIDDEN):
@@ -220,22 +221,25 @@ def redirect_finds_pullgate_on_another_port(lab):
     lab.defer(lambda: network.run_in(GATEWAY, f"ip addr del {address}/32 dev lo"))
     serve_on(lab, f"{address}:5300")
     other_resolver(lab, address)
-    equal(ask(lab, client, address), LEAK, "the other resolver, not redirected")
+    remember_connections(lab)
+    talk = start_python(lab, client, LASTING, address, FORBIDDEN)
+    equal(say(talk), ["0", "0"], "the other resolver, not redirected")
     redirect(lab, "--interface", DEVELOPERS.name, "--port", "5300", addresses=("--address", address))
+    goes_nowhere(talk)
     for server in (address, FOREIGN):
         for transport in BOTH:
             equal(ask(lab, client, server, transport), DENIED, f"{server} {transport}")
             equal(ask(lab, client, server, transport, name=REGISTRY), ALLOWED, f"{server} {transport}")
 
 
-def serve_on(lab, listen):
-    """A second pullgate on the gateway, with the same policy."""
+def serve_on(lab, listen, machine=GATEWAY):
+    """A second pullgate, with the same policy."""
     text = lab.pullgate.settings.read_text(encoding="utf-8")
     text = re.sub(r"listen = .*", f'listen = ["{listen}"]', text).replace("control.sock", "second.sock").replace("/state", "/second")
     settings = lab.folder / "second.toml"
     settings.write_text(text, encoding="utf-8")
-    lab.spawn(network.inside(GATEWAY, lab.pullgate.binary, "serve", "--config", settings), "second")
-    wait_until(lambda: network.run_in(GATEWAY, f"ss -Hltn src {listen}"), 10, f"pullgate listens on {listen}")
+    lab.spawn(network.inside(machine, lab.pullgate.binary, "serve", "--config", settings), "second")
+    wait_until(lambda: network.run_in(machine, f"ss -Hltn src {listen}"), 10, f"pullgate listens on {listen}")
 
 
 def other_resolver(lab, address):
@@ -274,20 +278,22 @@ def redirect_refuses_dot_and_doq(lab):
         for port in ports:
             check(python(lab, client, TRY_PORT, server, *port) in REFUSED, f"{server} {port} is not refused")
     equal(heard(), before, "datagrams and connections that arrived")
+    equal(start_python(lab, GATEWAY, OPEN_PORTS, DEVELOPERS.gateway, CI.gateway).stdout.readline(), "ready\n")
+    for port in ports:
+        equal(python(lab, client, TRY_PORT, DEVELOPERS.gateway, *port), "reached", f"{port} of pullgate's address")
+        check(python(lab, client, TRY_PORT, CI.gateway, *port) in REFUSED, f"{port} of another address of the gateway is not refused")
 
 
 @case
 def redirect_ends_older_conversations(lab):
     """A client that asked before the rules came does not go on: its old sockets are refused, new ones reach pullgate."""
     client = lab.machine()
-    network.run_in(GATEWAY, "nft 'table inet other { chain forward { type filter hook forward priority filter; ct state invalid drop; }; }'")
-    lab.defer(lambda: network.run_in(GATEWAY, "nft delete table inet other"))
+    remember_connections(lab)
     talk = start_python(lab, client, LASTING, FOREIGN, FORBIDDEN)
     equal(say(talk), ["0", "0"], "not redirected")
     redirect(lab, "--interface", DEVELOPERS.name)
     before = heard()
-    answers = say(talk)
-    check(all(answer in ERRORS for answer in answers), answers)
+    goes_nowhere(talk)
     equal(heard(), before, "datagrams and connections that arrived")
     equal(ask(lab, client, FOREIGN), DENIED)
 
@@ -334,21 +340,32 @@ def redirect_rules_in_the_documents_are_rules(lab):
 @case
 def redirect_touches_no_other_table(lab):
     """Loaded, loaded again, undone: what iptables and others have put into the kernel stays byte for byte the same."""
-    sh_in_gateway = lambda command: network.run_in(GATEWAY, command)
-    sh_in_gateway("iptables-nft -t nat -N DOCKER && iptables-nft -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER")
-    sh_in_gateway("iptables-nft -t nat -A DOCKER -p udp --dport 53 -j DNAT --to-destination 198.18.1.88:53")
-    sh_in_gateway("nft 'table inet other { set s { type ipv4_addr; elements = { 192.0.2.1 } }; chain prerouting { type nat hook prerouting priority dstnat; }; }'")
-    lab.defer(lambda: sh_in_gateway("nft flush ruleset"))
-    before = sh_in_gateway("nft --stateless list ruleset")
-    others = lambda: re.sub(r"table inet pullgate \{\n.*?^\}\n", "", sh_in_gateway("nft --stateless list ruleset"), flags=re.S | re.M)
-    setup(lab, "--interface", DEVELOPERS.name, *ADDRESSES, "--write")
-    for step in ("loaded", "loaded again"):
-        load()
-        check("table inet pullgate" in sh_in_gateway("nft list tables"), step)
-        equal(others(), before, step)
+    lab.defer(lambda: network.run_in(GATEWAY, "nft flush ruleset"))
+    for command in OTHER_RULES:
+        network.run_in(GATEWAY, command)
+    before = tables()
+    redirect(lab, "--interface", DEVELOPERS.name)
     equal(ask(lab, lab.machine(), DEVELOPERS.gateway), DENIED, "ahead of a translation of Docker's")
+    equal(tables(), before, "loaded")
+    ours = network.run_in(GATEWAY, "nft --stateless list table inet pullgate")
+    load()
+    equal(tables(), before, "loaded again")
+    equal(network.run_in(GATEWAY, "nft --stateless list table inet pullgate"), ours, "pullgate's own, loaded again")
     undo(lab)
-    equal(sh_in_gateway("nft --stateless list ruleset"), before, "undone")
+    equal(network.run_in(GATEWAY, "nft --stateless list ruleset"), before, "undone")
+
+
+# Docker's, with a container that publishes port 53, and somebody's own.
+OTHER_RULES = [
+    "iptables-nft -t nat -N DOCKER && iptables-nft -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER",
+    f"iptables-nft -t nat -A DOCKER -p udp --dport 53 -j DNAT --to-destination {FOREIGN}:53",
+    "nft 'table inet other { set s { type ipv4_addr; elements = { 192.0.2.1 }; }; chain prerouting { type nat hook prerouting priority dstnat; }; }'",
+]
+
+
+def tables():
+    """What is in the gateway's tables, without counters and without pullgate's own."""
+    return re.sub(r"table inet pullgate \{\n.*?^\}\n", "", network.run_in(GATEWAY, "nft --stateless list ruleset"), flags=re.S | re.M)
 
 
 @case
@@ -364,9 +381,34 @@ def redirect_reaches_neighbours_if_bridges_call_the_firewall(lab):
     equal(ask(lab, client, to), DENIED)
 
 
+@case
+def redirect_may_lead_to_another_machine(lab):
+    """pullgate on a machine behind the gateway, one of the clients by its address: it is spared, the other networks ask it."""
+    client, other = lab.machine(), lab.machine(CI)
+    address = f"{CI.v4}.{address_of(other)}"
+    serve_on(lab, f"{address}:53", other)
+    equal(ask(lab, client, FOREIGN), LEAK)
+    redirect(lab, "--clients", f"{DEVELOPERS.v4}.0/24", "--clients", f"{CI.v4}.0/24", addresses=("--address", address))
+    for transport in BOTH:
+        equal(ask(lab, client, FOREIGN, transport), DENIED, transport)
+        equal(ask(lab, client, FOREIGN, transport, name=REGISTRY), ALLOWED, transport)
+
+
 def address_of(machine):
     """The last part of a machine's addresses."""
     return re.search(r"\.(\d+)/24", network.run_in(machine, "ip -4 addr show dev eth0"))[1]
+
+
+def remember_connections(lab):
+    """Has the gateway's kernel know conversations from before the rules, as a machine with Docker or a firewall does."""
+    network.run_in(GATEWAY, "nft 'table inet other { chain forward { type filter hook forward priority filter; ct state invalid drop; }; }'")
+    lab.defer(lambda: network.run_in(GATEWAY, "nft delete table inet other"))
+
+
+def goes_nowhere(talk):
+    """A lasting conversation has no answer any more, over UDP and over TCP."""
+    answers = say(talk)
+    check(len(answers) == 2 and all(answer in ERRORS for answer in answers), answers)
 
 
 def say(talk):

@@ -224,12 +224,13 @@ def redirect_finds_pullgate_on_another_port(lab):
     remember_connections(lab)
     talk = start_python(lab, client, LASTING, address, FORBIDDEN)
     equal(say(talk), ["0", "0"], "the other resolver, not redirected")
-    redirect(lab, "--interface", DEVELOPERS.name, "--port", "5300", addresses=("--address", address))
+    redirect(lab, "--clients", f"{DEVELOPERS.v4}.0/24", "--port", "5300", addresses=("--address", address))
     goes_nowhere(talk)
     for server in (address, FOREIGN):
         for transport in BOTH:
             equal(ask(lab, client, server, transport), DENIED, f"{server} {transport}")
             equal(ask(lab, client, server, transport, name=REGISTRY), ALLOWED, f"{server} {transport}")
+    equal(ask(lab, GATEWAY, address, "-b", DEVELOPERS.gateway), LEAK, "the gateway's own programs, though their address is in the range")
 
 
 def serve_on(lab, listen, machine=GATEWAY):

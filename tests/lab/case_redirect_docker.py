@@ -160,9 +160,17 @@ def redirect_on_a_docker_host_holds_for_containers(lab, name):
     redirect_on(lab, host, *CLIENTS)
     equal(resolves(lab, host, CONTAINERS_ASK, FORBIDDEN), [])
     equal(resolves(lab, host, CONTAINERS_ASK, REGISTRY), list(CONTAINERS_ASK))
+    finds_its_neighbour(lab, host)
     equal(resolves(lab, host, HOST_ASKS, FORBIDDEN), list(HOST_ASKS), "the host, without --local")
     host.must(f"docker rmi {FORBIDDEN}/{TINY}")
     check(FORBIDDEN in host.must("pullgate log --json"), "the log has no line of it")
+
+
+def finds_its_neighbour(lab, host):
+    """Containers of a user network still find each other by name: Docker answers that itself."""
+    lab.defer(lambda: host("docker rm --force neighbour"))
+    host.must(f"docker run --detach --name neighbour --network own {IMAGE} sleep 60")
+    host.must(f"docker run --rm --network own {IMAGE} resolve-glibc neighbour")
 
 
 @for_each_debian

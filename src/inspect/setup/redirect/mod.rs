@@ -140,31 +140,16 @@ impl Redirect {
 
     /// What an administrator has to know.
     fn notes(&self, request: &Request) -> Vec<String> {
-        let mut notes = Vec::new();
-        for address in self.to.addresses().filter(|address| !listens(request, *address)) {
-            notes.push(format!(
-                "pullgate does not listen on {address}: add it to server.listen, until then nothing resolves"
-            ));
-        }
-        notes.push(
-            "server.clients has to hold these clients, and a firewall of this machine has to let their questions in"
-                .to_owned(),
-        );
-        for (family, missing) in [("IPv4", self.to.v4.is_none()), ("IPv6", self.to.v6.is_none())] {
-            if missing {
-                notes.push(format!(
-                    "pullgate has no {family} address here: questions over {family} are refused, not answered"
-                ));
-            }
-        }
-        if self.local.is_some() {
-            notes.push("every program of this machine but pullgate is redirected, other resolvers too: an upstream of pullgate's must not be one of them".to_owned());
-        } else {
-            notes.push("this machine's own programs, and containers on the host's network or on macvlan and ipvlan, are not redirected: see --local".to_owned());
-        }
-        notes.push("DNS over HTTPS and DNS on other ports than 53 are not seen; nor, where bridges do not call the firewall, is a neighbour on the same bridge that is asked".to_owned());
-        notes.push("`nft flush ruleset` takes the rules away: nftables.service brings them back when it is restarted or reloaded, after anything else run `systemctl reload pullgate-redirect`".to_owned());
-        notes
+        let unserved = self.to.addresses().filter(|address| !listens(request, *address));
+        let unserved = unserved.map(|address| {
+            format!("pullgate does not listen on {address}: until it does (server.listen), nothing resolves")
+        });
+        let families = [("IPv4", self.to.v4.is_none()), ("IPv6", self.to.v6.is_none())];
+        let missing = families.into_iter().filter(|(_, is_missing)| *is_missing).map(|(family, _)| {
+            format!("no address of pullgate's is {family}: questions over {family} are refused, not answered")
+        });
+        let host = if self.local.is_some() { HOST_REDIRECTED } else { HOST_LEFT_ALONE };
+        unserved.chain(missing).chain([host].into_iter().chain(NOTES).map(str::to_owned)).collect()
     }
 }
 
@@ -291,6 +276,21 @@ const INTERFACES: &str = "/sys/class/net";
 const USERS: &str = "/etc/passwd";
 const USER: &str = "pullgate";
 const NFT: [&str; 2] = ["/usr/sbin/nft", "/usr/bin/nft"];
+
+const HOST_REDIRECTED: &str = "every program of this machine but pullgate is redirected, other resolvers too: none of \
+    pullgate's upstreams may be one of them";
+const HOST_LEFT_ALONE: &str = "this machine's own programs are not redirected, nor are containers on its network or on \
+    macvlan and ipvlan; --local adds all but the latter two";
+const NOTES: [&str; 5] = [
+    "server.clients has to hold these clients, and a firewall of this machine has to let their questions in",
+    "a resolver that this machine runs for them (podman's aardvark-dns, libvirt's dnsmasq) is not asked any more, so names \
+        that it alone knows do not resolve; Docker's own, 127.0.0.11, is in the container and still is",
+    "not seen: DNS over HTTPS, DNS on other ports, and where bridges do not call the firewall (br_netfilter), a neighbour \
+        on the same bridge that is asked",
+    "the kernel remembers each question for half a minute: for thousands a second, raise net.netfilter.nf_conntrack_max",
+    "`nft flush ruleset` takes the rules away; nftables.service brings them back when it is reloaded or restarted, after \
+        anything else run `systemctl reload pullgate-redirect`",
+];
 
 const UNIT: &str = "\
 # Written by `pullgate setup redirect`; `pullgate setup redirect --undo` removes it.
@@ -476,8 +476,8 @@ mod tests {
         };
         assert!(notes(&["127.0.0.1:53"], false).contains("does not listen on 172.17.0.1:53"));
         assert!(!notes(&["0.0.0.0:53"], false).contains("does not listen"));
-        assert!(notes(&[], false).contains("no IPv6 address here: questions over IPv6 are refused"));
-        assert!(notes(&[], false).contains("see --local") && !notes(&[], true).contains("see --local"));
+        assert!(notes(&[], false).contains("questions over IPv6 are refused"));
+        assert!(notes(&[], false).contains("--local adds") && !notes(&[], true).contains("--local adds"));
     }
 
     prop_compose! {

@@ -127,7 +127,7 @@ table inet pullgate {
 const PREROUTING: &str = "\
 \t# Packets that come in, before Docker's own translation of addresses (dstnat) sees them. A chain of this type sees the
 \t# first packet of a conversation; the kernel sends the others the same way, and turns answers back, so that they come
-\t# from the server that was asked. Past it go: this machine's own packets, pullgate, and who was taken out.
+\t# from the server that was asked. What this machine itself, pullgate and exceptions send is passed over.
 \tchain prerouting {
 \t\ttype nat hook prerouting priority dstnat - 10; policy accept;
 {clients}\t}

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::daemon_json::{self, DaemonJson};
-use super::docker_rules::{Network, Origin, Predicted, predicted_resolver};
+use super::docker_rules::{Network, Origin, Predicted, google, predicted_resolver};
 use super::ours::{HostResolvers, Ours, Side, listed, servers};
 use super::processes;
 use crate::inspect::doctor::report::{Finding, Report, Section};
@@ -39,11 +39,11 @@ pub(super) fn running(scene: &Scene<'_>, engine: &Engine, report: &mut Report) {
         let text = scene.machine.read(&container.resolv_conf_path).ok().flatten();
         unread += usize::from(text.is_none());
         let asked = match text {
-            Some(text) => Asked::read(&text),
+            Some(text) => Asked::read(&text).or_else(|| Asked::given(container)),
             None => Asked::given(container),
         };
         if let Some(finding) = asked.and_then(|asked| judge_running(container, &asked, &host, &ours)) {
-            report.add(finding.section(Section::DockerEngine));
+            report.add(finding);
         }
     }
     if unread > 0 {
@@ -143,13 +143,17 @@ fn judge_running(container: &Container, asked: &Asked, host: &HostResolvers, our
                 .section(Section::Transparent),
         );
     }
+    let is_fallback = asked.servers.iter().all(|server| google(true).contains(server));
     let is_stale = !asked.servers.iter().all(|server| host.asked().contains(server));
-    let meaning = if is_stale {
+    let meaning = if is_fallback {
+        "when it started the host named no server that a container can reach, so Docker put Google's there"
+    } else if is_stale {
         "its resolv.conf was made when it started, and has not followed the host's or the daemon's since"
     } else {
         "it has the host's servers, and pullgate is not the only one among them"
     };
-    Some(finding.meaning(meaning).fix(format!("{}, then `docker restart {name}`", fix(ours))))
+    let fix = format!("{}, then `docker restart {name}`", fix(ours));
+    Some(finding.meaning(meaning).fix(fix).section(Section::DockerEngine))
 }
 
 /// daemon.json with the address to write, if one is known that a container can reach.
@@ -275,6 +279,8 @@ mod tests {
             ("nameserver 198.18.0.1\n", "{}", None),
             ("nameserver 8.8.8.8\n", "{}", Some("docker restart web")),
             ("nameserver 8.8.8.8\n", r#"{"Dns": ["8.8.8.8"]}"#, Some("without --dns")),
+            ("nameserver 127.0.0.11\n", r#"{"Dns": ["8.8.8.8"]}"#, Some("without --dns")),
+            ("nameserver 127.0.0.11\n", "{}", None),
             ("nameserver 127.0.0.1\n", r#"{"NetworkMode": "host"}"#, None),
             ("nameserver 8.8.8.8\n", r#"{"NetworkMode": "container:abc"}"#, None),
         ] {

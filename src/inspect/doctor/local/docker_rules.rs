@@ -103,8 +103,8 @@ fn user_defined(host: &HostResolvers, only_v4: bool) -> Vec<IpAddr> {
     listed.copied().filter(|server| !only_v4 || server.is_ipv4()).collect()
 }
 
-/// The servers that are compiled into Docker and BuildKit.
-fn google(ipv6: bool) -> Vec<IpAddr> {
+/// The servers that are compiled into Docker, BuildKit and podman.
+pub(super) fn google(ipv6: bool) -> Vec<IpAddr> {
     let v4 = GOOGLE_V4.map(IpAddr::V4).into_iter();
     v4.chain(GOOGLE_V6.map(IpAddr::V6).into_iter().filter(|_| ipv6)).collect()
 }

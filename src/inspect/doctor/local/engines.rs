@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::docker_rules::google;
 use super::foreign;
 use super::ours::{HostResolvers, Ours, Side, listed, servers};
 use super::processes::{self, Process};
@@ -52,14 +53,15 @@ pub(super) fn podman(scene: &Scene<'_>, report: &mut Report) {
     let host = HostResolvers::of(scene.machine, report);
     let given = given_to_podman(scene, report);
     let place = if given.is_some() { "containers.conf" } else { "the host's resolv.conf" };
-    let of_host = || host.asked().iter().copied().filter(|server| !server.is_loopback()).collect();
-    let asked = given.unwrap_or_else(of_host);
+    let of_host: Vec<IpAddr> = host.asked().iter().copied().filter(|server| !server.is_loopback()).collect();
+    let is_fallback = given.is_none() && of_host.is_empty();
+    let asked = given.unwrap_or(if is_fallback { google(false) } else { of_host });
     let title = format!("podman's containers will ask {} ({place})", listed(&asked));
     if ours.reached_at_all(&asked, Side::Container) {
         return report.add(Finding::ok("podman", title));
     }
-    let meaning = if asked.is_empty() {
-        "podman hands on no loopback address: as its version has it, its containers get Google's servers, or the host's by way of their gateway"
+    let meaning = if is_fallback {
+        "the host's resolv.conf names no server that a container can reach, so podman puts Google's there: pullgate is not asked"
     } else {
         "pullgate is not the only one that is asked, if at all"
     };
@@ -176,7 +178,7 @@ mod tests {
     #[test]
     fn podman_gives_its_containers_the_host_s_servers_without_loopback() {
         for (resolv_conf, containers_conf, expected) in [
-            ("127.0.0.1", "", "problem: podman's containers will ask nothing (the host's resolv.conf)"),
+            ("127.0.0.1", "", "problem: podman's containers will ask 8.8.8.8, 8.8.4.4 (the host's resolv.conf)"),
             ("172.17.0.1", "", "ok: podman's containers will ask 172.17.0.1 (the host's resolv.conf)"),
             (
                 "127.0.0.1",

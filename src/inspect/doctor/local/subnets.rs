@@ -88,12 +88,10 @@ fn of_cni(machine: &Machine, report: &mut Report) -> Vec<Network> {
         let config = if is_config { foreign::json(machine, &path, report) } else { None };
         let mut ranges = Vec::new();
         collect_subnets(&config.unwrap_or_default(), &mut ranges);
+        let is_podman = path.to_string_lossy().contains("podman");
+        let section = if is_podman { Section::DockerEngine } else { Section::Kubernetes };
         let name = format!("the CNI network of {}", path.display());
-        found.extend(ranges.into_iter().map(|range| Network {
-            name: name.clone(),
-            range,
-            section: Section::Kubernetes,
-        }));
+        found.extend(ranges.into_iter().map(|range| Network { name: name.clone(), range, section }));
     }
     found
 }

@@ -43,10 +43,10 @@ pub(super) struct Arguments {
     /// Try no other resolver
     #[arg(long, conflicts_with = "foreign")]
     no_foreign: bool,
-    /// How long one question may take
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = humantime::parse_duration)]
-    timeout: Duration,
-    /// Look at the files below this folder, and ask nobody
+    /// How long one question may take [default: 2s]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
+    /// Look at the files below this folder, and ask nobody but each --server
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
     /// Print JSON
@@ -55,6 +55,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output) -> Outcome {
+    arguments.check()?;
     let machine = arguments.root.as_ref().map_or_else(Machine::here, Machine::under);
     let report = examine(options, &machine, &arguments.request())?;
     if arguments.json {
@@ -67,7 +68,7 @@ pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output)
 
 /// What `pullgate doctor` without options says of this machine.
 pub(super) fn here(options: &Options) -> Result<Report, Failure> {
-    let request = Request { foreign: doctor::public_resolvers(), timeout: TIMEOUT, ..Request::default() };
+    let request = Request { foreign: doctor::public_resolvers(), ..Request::default() };
     examine(options, &Machine::here(), &request)
 }
 
@@ -107,6 +108,25 @@ async fn ask_own(client: &Client, unseen: &mut Report) -> Option<StatusReport> {
 }
 
 impl Arguments {
+    /// Refuses what only matters when somebody is asked, if nobody is.
+    fn check(&self) -> Result<(), Failure> {
+        let given = [
+            ("--allowed", self.allowed.is_some()),
+            ("--denied", self.denied.is_some()),
+            ("--foreign", !self.foreign.is_empty()),
+            ("--no-foreign", self.no_foreign),
+            ("--timeout", self.timeout.is_some()),
+        ];
+        let asks = self.root.is_none() || !self.servers.is_empty();
+        match given.into_iter().find(|(_, given)| *given && !asks) {
+            None => Ok(()),
+            Some((option, _)) => Err(Failure::Usage {
+                message: format!("{option} means nothing with --root alone: nobody is asked"),
+                hint: Some("name a name server with --server".to_owned()),
+            }),
+        }
+    }
+
     fn request(&self) -> Request {
         let foreign = match self.foreign.as_slice() {
             _ if self.no_foreign => Vec::new(),
@@ -118,7 +138,7 @@ impl Arguments {
             allowed: self.allowed.clone(),
             denied: self.denied.clone(),
             foreign,
-            timeout: self.timeout,
+            timeout: self.timeout.unwrap_or(Request::default().timeout),
         }
     }
 }
@@ -170,6 +190,3 @@ fn summary(report: &Report) -> String {
 fn server_address(text: &str) -> Result<SocketAddr, String> {
     address::parse_socket(text, DNS_PORT).map_err(|fault| format!("{}: {}", fault.message, fault.hint))
 }
-
-/// How long one question may take unless --timeout says otherwise.
-const TIMEOUT: Duration = Duration::from_secs(2);

@@ -425,6 +425,13 @@ fn doctor_ends_with_1_when_something_is_open_and_its_json_says_what_mends_it() {
 }
 
 #[test]
+fn doctor_refuses_questions_that_it_would_not_ask() {
+    let ended = Ended::from(pullgate(&["doctor", "--root", "/nonexistent", "--denied", "quay.io"]).output().unwrap());
+    assert_eq!(ended.code, Some(64), "{ended:?}");
+    assert!(ended.stderr.contains("--denied means nothing with --root alone"), "{ended:?}");
+}
+
+#[test]
 fn every_command_has_a_manual_page() {
     let folder = tempfile::tempdir().unwrap();
     let ended = Ended::from(pullgate(&["man", "--out", folder.path().to_str().unwrap()]).output().unwrap());

@@ -22,11 +22,9 @@ mod survey;
 #[cfg(test)]
 mod tests;
 
-pub use self::bypass::public_resolvers;
 use std::net::IpAddr;
 
-use self::survey::Surveyed;
-
+pub use self::bypass::public_resolvers;
 pub use self::place::Place;
 pub use self::report::{Finding, Report, Section, Severity};
 pub use self::scene::{Request, Scene};
@@ -51,5 +49,5 @@ async fn examine_network(scene: &Scene<'_>, report: &mut Report) -> Option<Vec<I
     resolver::judge(scene, &survey, report);
     let ways = bypass::take(scene, &survey).await;
     bypass::judge(scene, &survey, &ways, report);
-    Some(survey.servers.iter().filter_map(Surveyed::pullgate).map(|(server, _)| server.ip()).collect())
+    Some(survey.proven())
 }

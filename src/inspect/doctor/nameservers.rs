@@ -75,6 +75,11 @@ pub(super) fn to_try(scene: &Scene<'_>) -> Vec<NameServer> {
     found
 }
 
+/// Whether a program that only passes questions on listens there.
+pub(super) fn is_stub(address: IpAddr) -> bool {
+    RESOLVED_STUBS.iter().chain([&DOCKER_STUB]).any(|stub| address == IpAddr::V4(*stub))
+}
+
 /// The servers that Docker notes in a container's resolv.conf, as `# ExtServers: [198.18.10.1 host(127.0.0.53)]`. Those
 /// in `host(…)` are asked from the host, where this client cannot ask.
 fn external_servers(text: &str) -> Vec<SocketAddr> {

@@ -373,3 +373,108 @@ const POLICY: &str = "policy";
 const ALLOWED: &str = "allowed";
 const DENIED: &str = "denied";
 const SYSTEM: &str = "system";
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::inspect::doctor::nameservers::{NameServer, Origin};
+    use crate::inspect::doctor::survey::Names;
+    use crate::inspect::doctor::{Request, Severity};
+    use crate::inspect::machine::Machine;
+
+    const PULLGATE: &str = "pullgate 0.1.0 generation=1 client=198.18.10.2 mode=enforce unlisted=deny";
+    const AUDITING: &str = "pullgate 0.1.0 generation=1 client=198.18.10.2 mode=audit unlisted=deny";
+
+    /// A server that said this to the probe, resolves the allowed name and no other.
+    fn server(address: &str, origin: Origin, text: &str) -> Surveyed {
+        let answer = |texts: &[&str], rcode, addresses: &[IpAddr]| Answer {
+            rcode,
+            texts: texts.iter().map(|text| (*text).to_owned()).collect(),
+            addresses: addresses.to_vec(),
+            ..Answer::default()
+        };
+        let said = Said {
+            probe: Ok(answer(&[text], 0, &[])),
+            allowed: Some(Ok(answer(&[], 0, &[[192, 0, 2, 7].into()]))),
+            denied: Some(Ok(answer(&[], 3, &[]))),
+        };
+        let server = NameServer { address: SocketAddr::new(address.parse().unwrap(), 53), origin };
+        Surveyed { server, udp: said.clone(), tcp: said }
+    }
+
+    fn survey(servers: Vec<Surveyed>, system: Option<SystemSaid>) -> Survey {
+        let names = Names { allowed: Some("ghcr.io".parse().unwrap()), denied: Some("quay.io".parse().unwrap()) };
+        Survey { servers, names, system }
+    }
+
+    /// What is said when the system gives these addresses for the probe, the allowed and the denied name.
+    fn said_of_system(probe: &str, [probed, allowed, denied]: [&[[u8; 4]]; 3]) -> Report {
+        let found = |addresses: &[[u8; 4]]| Ok(addresses.iter().map(|address| IpAddr::from(*address)).collect());
+        let system = SystemSaid { probe: found(probed), allowed: Some(found(allowed)), denied: Some(found(denied)) };
+        let root = TempDir::new().unwrap();
+        fs::create_dir(root.path().join("etc")).unwrap();
+        fs::write(root.path().join("etc/nsswitch.conf"), "passwd: files\nhosts:  files resolve  dns\n").unwrap();
+        let (machine, request) = (Machine::under(root.path()), Request::default());
+        let mut report = Report::default();
+        let survey = survey(vec![server("198.18.10.1", Origin::ResolvConf, probe)], Some(system));
+        judge(&Scene::of(&machine, &request, None), &survey, &mut report);
+        report
+    }
+
+    const PROBED: &[[u8; 4]] = &[[192, 0, 0, 8]];
+    const SOME: &[[u8; 4]] = &[[192, 0, 2, 7]];
+    const NONE: &[[u8; 4]] = &[];
+
+    fn worst_of_system(report: &Report) -> (Severity, String) {
+        let found = report.findings.iter().filter(|finding| finding.check == SYSTEM);
+        found.map(|finding| (finding.severity, finding.title.clone() + &finding.meaning)).max().unwrap()
+    }
+
+    #[test]
+    fn what_the_system_says_is_compared_with_what_the_servers_say() {
+        for (addresses, severity, words) in [
+            ([PROBED, SOME, NONE], Severity::Ok, "reach pullgate"),
+            ([NONE, SOME, NONE], Severity::Problem, "do not reach pullgate"),
+            ([NONE, SOME, NONE], Severity::Problem, "nsswitch.conf: hosts: files resolve dns"),
+            ([PROBED, SOME, SOME], Severity::Problem, "quay.io is 192.0.2.7 to programs"),
+            ([PROBED, NONE, NONE], Severity::Warning, "ghcr.io does not resolve for programs"),
+        ] {
+            let (worst, text) = worst_of_system(&said_of_system(PULLGATE, addresses));
+            assert_eq!(worst, severity, "{text}");
+            assert!(text.contains(words), "{text}");
+        }
+    }
+
+    #[test]
+    fn under_audit_a_denied_name_may_resolve() {
+        let report = said_of_system(AUDITING, [PROBED, SOME, SOME]);
+        assert_eq!(worst_of_system(&report).0, Severity::Ok, "{report:#?}");
+    }
+
+    #[test]
+    fn the_system_is_not_judged_by_servers_that_are_not_pullgate() {
+        let report = said_of_system("hello", [NONE, SOME, SOME]);
+        assert!(report.findings.iter().all(|finding| finding.check != SYSTEM), "{report:#?}");
+    }
+
+    #[test]
+    fn a_stub_is_proven_only_with_everyone_behind_it() {
+        let stub = || server("127.0.0.53", Origin::ResolvConf, PULLGATE);
+        let uplink = || server("198.18.10.1", Origin::Resolved, PULLGATE);
+        let stranger = || server("198.18.1.88", Origin::Resolved, "hello");
+        let proven = |servers| survey(servers, None).proven().iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(proven(vec![stub(), uplink()]), ["127.0.0.53", "198.18.10.1"]);
+        assert_eq!(proven(vec![stub(), uplink(), stranger()]), ["198.18.10.1"]);
+    }
+
+    #[test]
+    fn the_line_for_a_new_client_keeps_the_ones_there_are() {
+        let settings = Settings::embedded(&crate::config::Environment::default());
+        let line = clients_line(Some(&settings), Some([198, 18, 30, 2].into()));
+        assert!(line.starts_with("clients = [\"127.0.0.0/8\", ") && line.ends_with(", \"198.18.30.2\"]"), "{line}");
+    }
+}

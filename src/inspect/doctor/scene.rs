@@ -12,7 +12,7 @@ use crate::name::DomainName;
 use crate::policy::snapshot::{EntryKind, Snapshot};
 
 /// What the command line asks for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Request {
     /// Name servers to try instead of the configured ones.
     pub servers: Vec<SocketAddr>,
@@ -24,6 +24,13 @@ pub struct Request {
     pub foreign: Vec<SocketAddr>,
     /// How long one question may take.
     pub timeout: Duration,
+}
+
+impl Default for Request {
+    /// The configured servers, names that are found, and no other resolver.
+    fn default() -> Self {
+        Self { servers: Vec::new(), allowed: None, denied: None, foreign: Vec::new(), timeout: DEFAULT_TIMEOUT }
+    }
 }
 
 /// What the checks look at. It is gathered once; the checks only read it.
@@ -90,6 +97,8 @@ fn own_variables() -> BTreeMap<String, String> {
         .collect()
 }
 
+/// Far more than an answer from the same network takes; a stub waits five seconds.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Registries that many use and few allow all of; each is in the catalogue.
 const WELL_KNOWN: [&str; 8] = [
     "registry-1.docker.io",

@@ -7,8 +7,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::ask::{self, Answer, Heard, NoAnswer, Question, Transport};
-use super::nameservers::{self, NameServer};
+use super::nameservers::{self, NameServer, Origin};
 use super::scene::Scene;
+use crate::address::DNS_PORT;
 use crate::name::DomainName;
 use crate::policy::probe::{self, Standing};
 
@@ -118,6 +119,18 @@ async fn ask_system(scene: &Scene<'_>, names: &Names) -> Option<SystemSaid> {
     let (probe, allowed, denied) =
         tokio::join!(ask::ask_system(&probe, limit), ask(&names.allowed), ask(&names.denied));
     Some(SystemSaid { probe, allowed, denied })
+}
+
+impl Survey {
+    /// The servers that are pullgate, at the port that others can be told. A stub counts only if everyone behind it is:
+    /// it may ask any of them next.
+    pub(super) fn proven(&self) -> Vec<IpAddr> {
+        let is_behind = |surveyed: &&Surveyed| matches!(surveyed.server.origin, Origin::Resolved | Origin::Docker);
+        let stubs_count = self.servers.iter().filter(is_behind).all(|surveyed| surveyed.standing().is_some());
+        let ours = self.servers.iter().filter(|surveyed| surveyed.standing().is_some());
+        let ours = ours.map(|surveyed| surveyed.server.address).filter(|address| address.port() == DNS_PORT);
+        ours.map(|address| address.ip().to_canonical()).filter(|ip| stubs_count || !nameservers::is_stub(*ip)).collect()
+    }
 }
 
 impl Surveyed {

@@ -73,7 +73,7 @@ fn plan_host(plan: &mut Plan, machine: &Machine, request: &Request) -> Result<()
 }
 
 fn plan_engine(plan: &mut Plan, machine: &Machine, request: &Request) -> Result<(), SetupFault> {
-    service::ask_pullgate(plan, machine, request, "containerd.service")?;
+    service::ask_pullgate(plan, machine, request, "containerd", "containerd pulls by it; containers go on")?;
     plan.note(
         "ctr and nerdctl pull in their own process: they, like everything else on this machine, are not restricted",
     );
@@ -117,9 +117,7 @@ mod tests {
         let tree = Tree::new(&[("/etc/resolv.conf", "nameserver 192.0.2.1\n"), (NERDCTL_TOML, "")]);
         let plan = tree.apply(|machine| plan(machine, &request(), Scope::Engine));
         let paths: Vec<String> = files(&plan).into_iter().map(|(path, _)| path).collect();
-        assert_eq!(
-            paths,
-            ["/etc/pullgate/engine-resolv.conf", "/etc/systemd/system/containerd.service.d/50-pullgate.conf"]
-        );
+        assert!(paths.contains(&service::drop_in("containerd")), "{paths:?}");
+        assert!(!paths.iter().any(|path| path == NERDCTL_TOML || path == "/etc/resolv.conf"), "{paths:?}");
     }
 }

@@ -1,36 +1,119 @@
 //! One service alone asks pullgate: a drop-in of systemd binds another resolv.conf over the one that it sees.
 //!
 //! The service gets a mount namespace of its own for that ([BindReadOnlyPaths]), in which what the host mounts appears and
-//! what it mounts itself stays. Go programs that are linked against glibc ask nss-resolve where nsswitch.conf names it,
-//! and that asks systemd-resolved whatever resolv.conf says: then another nsswitch.conf is bound as well.
+//! what it mounts itself stays. What is bound over a file is gone as soon as anybody replaces that file by a rename, as
+//! everybody who writes a resolv.conf does: the kernel takes the mount away in every namespace. So where resolv.conf
+//! leads to systemd-resolved, its whole folder is bound over, which no rename reaches; elsewhere a unit watches the file
+//! and binds again.
+//!
+//! Programs that use glibc's resolver ask nss-resolve where nsswitch.conf names it, and that asks systemd-resolved
+//! whatever resolv.conf says. In resolved's folder its socket is out of reach; elsewhere another nsswitch.conf is bound.
 //!
 //! [BindReadOnlyPaths]: https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html#BindPaths=
 
-use super::owner::RESOLV_CONF;
-use super::{Plan, Request, SetupFault};
-use crate::inspect::machine::Machine;
+use std::path::Path;
 
-/// Plans that `service`, such as `containerd.service`, asks pullgate and no other server.
+use super::owner::{self, Owner, RESOLV_CONF};
+use super::{Change, Command, Plan, Request, SetupFault};
+use crate::inspect::machine::{FileState, Machine};
+use crate::resolv_conf::ResolvConf;
+
+/// Plans that a service, such as `containerd`, asks pullgate and no other server. `restart` says what its restart does.
 pub(super) fn ask_pullgate(
     plan: &mut Plan,
     machine: &Machine,
     request: &Request,
     service: &str,
+    restart: &str,
 ) -> Result<(), SetupFault> {
-    let address = request.host_address()?;
-    let mut binds = format!("[Service]\nBindReadOnlyPaths={ENGINE_RESOLV_CONF}:{RESOLV_CONF}\n");
-    let resolver =
-        format!("# Written by `pullgate setup`: what {service} sees as {RESOLV_CONF}.\nnameserver {address}\n");
-    plan.write(machine, ENGINE_RESOLV_CONF, resolver, "what the service is to see as its resolv.conf")?;
-    let switch = SetupFault::read(machine, NSSWITCH)?.unwrap_or_default();
-    if let Some(without) = without_resolve(&switch) {
-        plan.write(machine, ENGINE_NSSWITCH, without, "without nss-resolve, which asks past resolv.conf")?;
-        binds.extend(["BindReadOnlyPaths=", ENGINE_NSSWITCH, ":", NSSWITCH, "\n"]);
+    let resolver = resolver(machine, request, service)?;
+    let folder = format!("/etc/pullgate/services/{service}");
+    plan.write(machine, format!("{folder}/resolv.conf"), &*resolver, "what the service is to see as its resolv.conf")?;
+    let owner = Owner::find(machine).map_err(|error| SetupFault::reading(RESOLV_CONF.as_ref(), &error))?;
+    let mut settings = format!("{HEAD}[Service]\n");
+    let mut why = "the service sees that in the place of the host's, and nobody else does";
+    if owner == Owner::Resolved {
+        plan.write(machine, format!("{folder}/stub-resolv.conf"), &*resolver, "the same under its other name")?;
+        settings.extend(["BindReadOnlyPaths=", &folder, ":/run/systemd/resolve\n"]);
+        why = "the service, and nobody else, sees that folder and not resolved's, nor the socket that nss-resolve asks";
+    } else {
+        settings.extend(["BindReadOnlyPaths=", &folder, "/resolv.conf:", RESOLV_CONF, "\n"]);
+        let switch = SetupFault::read(machine, NSSWITCH)?.unwrap_or_default();
+        if let Some(without) = without_resolve(&switch) {
+            let path = format!("{folder}/nsswitch.conf");
+            settings.extend(["BindReadOnlyPaths=", &path, ":", NSSWITCH, "\n"]);
+            plan.write(machine, path, without, "without nss-resolve, which asks past resolv.conf")?;
+        }
     }
-    let drop_in = format!("/etc/systemd/system/{service}.d/50-pullgate.conf");
-    plan.write(machine, drop_in, binds, "the service sees them in the place of the machine's, and nobody else does")?;
-    plan.command("systemctl daemon-reload", "reads the drop-in");
-    plan.command(&format!("systemctl restart {service}"), "starts it where the bound files are");
+    plan.write(machine, drop_in(service), settings, why)?;
+    plan.command("systemctl daemon-reload", "systemd reads the units");
+    if owner != Owner::Resolved {
+        watch(plan, machine, service, &folder)?;
+    }
+    plan.command(&format!("systemctl restart {service}"), restart);
+    let rest = plan.commands.iter().filter(|command| !command.line.contains(&watch_name(service)));
+    plan.undo_commands.extend(rest.cloned());
+    Ok(())
+}
+
+/// The drop-in that sets a service apart.
+pub(super) fn drop_in(service: &str) -> String {
+    format!("/etc/systemd/system/{service}.service.d/50-pullgate.conf")
+}
+
+/// A resolv.conf with pullgate alone, and the search list and options of the host's.
+fn resolver(machine: &Machine, request: &Request, service: &str) -> Result<String, SetupFault> {
+    let address = request.host_address()?;
+    let host = ResolvConf::parse(&SetupFault::read(machine, RESOLV_CONF)?.unwrap_or_default());
+    let mut text =
+        format!("# Written by `pullgate setup`: what {service} sees as its resolv.conf.\nnameserver {address}\n");
+    for (key, words) in [("search", &host.search), ("options", &host.options)] {
+        if !words.is_empty() {
+            text.extend([key, " ", &words.join(" "), "\n"]);
+        }
+    }
+    Ok(text)
+}
+
+/// Plans the units that bind the file again when somebody has replaced the one below it.
+fn watch(plan: &mut Plan, machine: &Machine, service: &str, folder: &str) -> Result<(), SetupFault> {
+    let links = owner::links(machine).map_err(|error| SetupFault::reading(RESOLV_CONF.as_ref(), &error))?;
+    let mut watched = format!("PathChanged={RESOLV_CONF}\n");
+    watched.extend(links.iter().map(|path| format!("PathChanged={}\n", path.display())));
+    let name = watch_name(service);
+    let unit = format!("/etc/systemd/system/{name}");
+    let text = WATCH.replace("{service}", service).replace("{watched}", &watched);
+    plan.write(machine, &unit, text, "a new resolv.conf of the host takes the bound one away: this notices")?;
+    let text = REBIND.replace("{service}", service).replace("{folder}", folder);
+    let path = format!("/etc/systemd/system/pullgate-{service}.service");
+    plan.write(machine, path, text, "and this binds it again, without a restart of the service")?;
+    link(plan, machine, &format!("/etc/systemd/system/multi-user.target.wants/{name}"), &unit)?;
+    plan.command(&format!("systemctl restart {name}"), "watches the host's resolv.conf");
+    let line = ["systemctl", "stop", &name].map(str::to_owned).into();
+    // While systemd still knows the unit: its file is gone by then.
+    plan.undo_commands.push(Command { line, why: "nothing is left to watch".to_owned() });
+    plan.note(
+        "when the host's resolv.conf is replaced, the service may ask the host's resolver for some five seconds: until the \
+         file is bound again, and Go programs look for a new one that often",
+    );
+    Ok(())
+}
+
+fn watch_name(service: &str) -> String {
+    format!("pullgate-{service}.path")
+}
+
+fn link(plan: &mut Plan, machine: &Machine, path: &str, target: &str) -> Result<(), SetupFault> {
+    let before = machine.look(Path::new(path)).map_err(|error| SetupFault::reading(path.as_ref(), &error))?;
+    let after = FileState::Link(target.into());
+    if before != after {
+        plan.changes.push(Change {
+            path: path.into(),
+            before,
+            after,
+            why: "has systemd start it at every boot".to_owned(),
+        });
+    }
     Ok(())
 }
 
@@ -42,9 +125,29 @@ fn without_resolve(text: &str) -> Option<String> {
     Some(text.replacen(hosts, "hosts:          files dns", 1))
 }
 
-const ENGINE_RESOLV_CONF: &str = "/etc/pullgate/engine-resolv.conf";
-const ENGINE_NSSWITCH: &str = "/etc/pullgate/engine-nsswitch.conf";
 const NSSWITCH: &str = "/etc/nsswitch.conf";
+const HEAD: &str = "# Written by `pullgate setup`.\n";
+const WATCH: &str = "\
+# Written by `pullgate setup`.
+[Unit]
+Description=Notice a new resolv.conf, which takes that of {service} away
+
+[Path]
+{watched}
+[Install]
+WantedBy=multi-user.target
+";
+/// Runs as often as the file changes: a limit would leave the service with the host's.
+const REBIND: &str = r#"# Written by `pullgate setup`.
+[Unit]
+Description=Give {service} its own resolv.conf again
+StartLimitIntervalSec=0
+
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'main=$$(systemctl show --property MainPID --value {service}.service); [ "$$main" -gt 0 ] || exit 0; \
+  nsenter --mount=/proc/$$main/ns/mnt sh -c "cmp -s {folder}/resolv.conf /etc/resolv.conf || mount --bind {folder}/resolv.conf /etc/resolv.conf"'
+"#;
 
 #[cfg(test)]
 mod tests {
@@ -53,30 +156,62 @@ mod tests {
 
     fn plan(machine: &Machine) -> Result<Plan, SetupFault> {
         let mut plan = Plan::new("test");
-        ask_pullgate(&mut plan, machine, &request(), "containerd.service")?;
+        ask_pullgate(&mut plan, machine, &request(), "containerd", "starts anew")?;
         Ok(plan)
+    }
+
+    fn file(plan: &Plan, path: &str) -> Option<String> {
+        files(plan).into_iter().find(|(changed, _)| changed == path).map(|(_, text)| text)
     }
 
     #[test]
     fn the_service_sees_another_resolv_conf_and_the_machine_keeps_its_own() {
-        let tree = Tree::new(&[("/etc/resolv.conf", "nameserver 192.0.2.1\n"), (NSSWITCH, "hosts: files dns\n")]);
+        let host = "nameserver 192.0.2.1\nsearch lan\n";
+        let tree = Tree::new(&[("/etc/resolv.conf", host), (NSSWITCH, "hosts: files dns\n")]);
         let plan = tree.apply(plan);
-        let [(resolver, text), (drop_in, binds)] = files(&plan).try_into().unwrap();
-        assert_eq!(resolver, ENGINE_RESOLV_CONF);
-        assert!(text.ends_with("\nnameserver 127.0.0.1\n"), "{text}");
-        assert_eq!(drop_in, "/etc/systemd/system/containerd.service.d/50-pullgate.conf");
-        assert_eq!(binds, "[Service]\nBindReadOnlyPaths=/etc/pullgate/engine-resolv.conf:/etc/resolv.conf\n");
-        assert_eq!(commands(&plan), ["systemctl daemon-reload", "systemctl restart containerd.service"]);
-        assert_eq!(tree.text("/etc/resolv.conf").as_deref(), Some("nameserver 192.0.2.1\n"));
+        let text = file(&plan, "/etc/pullgate/services/containerd/resolv.conf").unwrap();
+        assert!(text.ends_with("\nnameserver 127.0.0.1\nsearch lan\n"), "{text}");
+        let binds = file(&plan, &drop_in("containerd")).unwrap();
+        let bind = "BindReadOnlyPaths=/etc/pullgate/services/containerd/resolv.conf:/etc/resolv.conf\n";
+        assert!(binds.ends_with(bind), "{binds}");
+        assert_eq!(tree.text("/etc/resolv.conf").as_deref(), Some(host));
+    }
+
+    #[test]
+    fn a_file_that_somebody_may_replace_is_watched_where_its_links_lead_too() {
+        let tree = Tree::new(&[("/run/NetworkManager/resolv.conf", "nameserver 192.0.2.1\n")]);
+        tree.link("/etc/resolv.conf", "../run/NetworkManager/resolv.conf");
+        let plan = tree.apply(plan);
+        let watch = file(&plan, "/etc/systemd/system/pullgate-containerd.path").unwrap();
+        assert!(watch.contains("PathChanged=/etc/resolv.conf\nPathChanged=/etc/../run/NetworkManager/resolv.conf\n"));
+        let restart = "systemctl restart containerd";
+        let reload = "systemctl daemon-reload";
+        assert_eq!(commands(&plan), [reload, "systemctl restart pullgate-containerd.path", restart]);
+        let undo: Vec<String> = plan.undo_commands.iter().map(|command| command.line.join(" ")).collect();
+        assert_eq!(undo, ["systemctl stop pullgate-containerd.path", reload, restart]);
+    }
+
+    #[test]
+    fn in_the_place_of_resolved_s_folder_there_is_another_without_its_socket() {
+        let tree = Tree::new(&[("/run/systemd/resolve/stub-resolv.conf", "nameserver 127.0.0.53\n")]);
+        tree.link("/etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf");
+        let plan = tree.apply(plan);
+        let binds = file(&plan, &drop_in("containerd")).unwrap();
+        assert!(
+            binds.ends_with("BindReadOnlyPaths=/etc/pullgate/services/containerd:/run/systemd/resolve\n"),
+            "{binds}"
+        );
+        assert!(file(&plan, "/etc/pullgate/services/containerd/stub-resolv.conf").is_some());
+        assert_eq!(commands(&plan), ["systemctl daemon-reload", "systemctl restart containerd"]);
     }
 
     #[test]
     fn nss_resolve_is_kept_from_it_as_well() {
         let hosts = "passwd: files\nhosts: mymachines resolve [!UNAVAIL=return] files dns\n";
-        let tree = Tree::new(&[(NSSWITCH, hosts)]);
-        let plan = tree.apply(plan);
-        let [_, (switch, text), (_, binds)] = files(&plan).try_into().unwrap();
-        assert_eq!((switch.as_str(), text.as_str()), (ENGINE_NSSWITCH, "passwd: files\nhosts:          files dns\n"));
-        assert!(binds.contains("BindReadOnlyPaths=/etc/pullgate/engine-nsswitch.conf:/etc/nsswitch.conf\n"), "{binds}");
+        let plan = Tree::new(&[(NSSWITCH, hosts)]).apply(plan);
+        let switch = file(&plan, "/etc/pullgate/services/containerd/nsswitch.conf");
+        assert_eq!(switch.as_deref(), Some("passwd: files\nhosts:          files dns\n"));
+        let binds = file(&plan, &drop_in("containerd")).unwrap();
+        assert!(binds.contains("/nsswitch.conf:/etc/nsswitch.conf\n"), "{binds}");
     }
 }

@@ -62,11 +62,12 @@ pub(super) fn request() -> Request {
     Request { addresses: Vec::new(), listen: vec!["127.0.0.1:53".parse().unwrap(), "172.17.0.1:53".parse().unwrap()] }
 }
 
-/// The paths that a plan changes, with what they are to hold.
+/// The paths that a plan changes, with what they are to hold, or to name if they are links.
 pub(super) fn files(plan: &Plan) -> Vec<(String, String)> {
     let text = |state: &FileState| match state {
         FileState::Text { text, .. } => text.clone(),
-        other => panic!("no text: {other:?}"),
+        FileState::Link(target) => target.display().to_string(),
+        FileState::Absent => panic!("nothing"),
     };
     plan.changes.iter().map(|change| (change.path.display().to_string(), text(&change.after))).collect()
 }

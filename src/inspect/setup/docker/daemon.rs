@@ -52,11 +52,6 @@ impl Daemon {
         self.value("bridge")?.as_str().map(str::to_owned)
     }
 
-    /// Whether containers outlive a restart of the daemon.
-    pub(super) fn keeps_containers(&self) -> bool {
-        self.value("live-restore") == Some(Value::Bool(true))
-    }
-
     /// Whether its networks have IPv6.
     pub(super) fn has_ipv6(&self) -> bool {
         self.value("ipv6") == Some(Value::Bool(true))
@@ -75,16 +70,13 @@ impl Daemon {
         plan.write(machine, &self.path, text, why)
     }
 
-    /// Adds the restart that `dns` needs: it is not among what Docker takes over on a signal.
-    pub(super) fn restart(&self, plan: &mut Plan) {
-        plan.command(
-            "systemctl restart docker",
-            if self.keeps_containers() {
-                "Docker reads its settings; containers go on (live-restore) and keep their old resolver until they start anew"
-            } else {
-                "Docker reads its settings; this stops every container, and starts those with a restart policy again"
-            },
-        );
+    /// What a restart does to containers. `dns` needs one: it is not among what Docker takes over on a signal.
+    pub(super) fn restart_disturbs(&self) -> &'static str {
+        if self.value("live-restore") == Some(Value::Bool(true)) {
+            "Docker reads its settings; containers go on (live-restore) and keep their old resolver until they start anew"
+        } else {
+            "Docker reads its settings; this stops every container, and starts those with a restart policy again"
+        }
     }
 
     fn value(&self, key: &str) -> Option<Value> {

@@ -153,33 +153,13 @@ fn what_a_restart_does_to_containers_is_said() {
 }
 
 #[test]
-fn the_engine_alone_gets_a_folder_in_the_place_of_resolved_s() {
+fn the_engine_alone_asks_us_and_containers_whom_the_host_asked() {
     let root = resolved_tree(&[]);
     let plan = planned(&root, &listening(&["127.0.0.1:53"]), ENGINE);
-    assert!(
-        after(&plan, engine::DROP_IN)
-            .unwrap()
-            .ends_with("BindReadOnlyPaths=/etc/pullgate/engine:/run/systemd/resolve\n")
-    );
-    for name in ["stub-resolv.conf", "resolv.conf"] {
-        let text = after(&plan, &format!("/etc/pullgate/engine/{name}")).unwrap();
-        assert!(text.ends_with("nameserver 127.0.0.1\nsearch lan\n"), "{text}");
-    }
+    assert!(after(&plan, "/etc/systemd/system/docker.service.d/50-pullgate.conf").is_some());
     assert_eq!(after(&plan, "/etc/docker/daemon.json").as_deref(), Some("{\n  \"dns\": [\"192.0.2.1\"]\n}\n"));
     assert_eq!(after(&plan, "/etc/pullgate/pullgate.toml"), None);
     assert_eq!(commands(&plan), ["systemctl daemon-reload", "systemctl restart docker"]);
-}
-
-#[test]
-fn a_file_that_may_be_replaced_under_the_engine_is_watched() {
-    let plan = planned(&tree(&[]), &listening(&["127.0.0.1:53"]), ENGINE);
-    let bind = "BindReadOnlyPaths=/etc/pullgate/engine-resolv.conf:/etc/resolv.conf\n";
-    assert!(after(&plan, engine::DROP_IN).unwrap().ends_with(bind));
-    assert!(
-        after(&plan, "/etc/systemd/system/pullgate-docker.path").unwrap().contains("PathChanged=/etc/resolv.conf\n")
-    );
-    let undo: Vec<String> = plan.undo_commands.iter().map(|command| command.line.join(" ")).collect();
-    assert_eq!(undo, ["systemctl stop pullgate-docker.path", "systemctl daemon-reload", "systemctl restart docker"]);
     for hole in ["Docker in Docker", "podman", "driver docker-container"] {
         assert!(plan.notes.iter().any(|note| note.contains(hole)), "{hole}");
     }
@@ -200,6 +180,7 @@ fn the_engine_alone_makes_no_sense_where_the_host_asks_us_and_no_promise_where_i
     let request = listening(&["127.0.0.1:53"]);
     let asks_us = tree(&[("etc/resolv.conf", "nameserver 127.0.0.1\n")]);
     assert!(fault(&asks_us, &request, ENGINE).contains("--scope machine"));
+    assert!(!planned(&tree(&[]), &listening(&["127.0.0.1:53", "[::]:53"]), ENGINE).changes.is_empty());
     let own = tree(&[("etc/resolv.conf", "nameserver 127.0.0.2\n")]);
     assert!(fault(&own, &request, ENGINE).contains("on loopback"));
     let root = tree(&[]);

@@ -3,14 +3,13 @@
 use super::TARGET;
 use super::daemon::Daemon;
 use super::{engine, listen};
-use crate::inspect::machine::{FileState, Machine};
+use crate::inspect::machine::Machine;
 use crate::inspect::setup::owner::{Owner, RESOLV_CONF};
 use crate::inspect::setup::{Plan, Request, SetupFault, networkmanager, resolv_conf, resolved};
 
 /// Plans it.
 pub(super) fn plan(machine: &Machine, request: &Request, daemon: &Daemon) -> Result<Plan, SetupFault> {
-    let drop_in = machine.look(engine::DROP_IN.as_ref());
-    if drop_in.is_ok_and(|state| state != FileState::Absent) {
+    if engine::is_in_force(machine) {
         let fault = SetupFault::new("Docker is set up with --scope engine");
         return Err(fault.hint("take that back first: `pullgate setup docker --undo`"));
     }
@@ -20,7 +19,7 @@ pub(super) fn plan(machine: &Machine, request: &Request, daemon: &Daemon) -> Res
     let before = plan.changes.len();
     daemon.set_dns(&mut plan, machine, &[address], "containers and RUN steps ask pullgate, and no other")?;
     if plan.changes.len() > before {
-        daemon.restart(&mut plan);
+        plan.command("systemctl restart docker", daemon.restart_disturbs());
     }
     if daemon.has_ipv6() && address.is_ipv4() {
         plan.note(

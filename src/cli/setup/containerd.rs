@@ -7,8 +7,8 @@ use crate::inspect::setup::{Plan, Request, SetupFault};
 
 /// containerd, and the containers of nerdctl
 ///
-/// containerd has no setting for it: it pulls by the resolv.conf that it sees. With --scope host that
-/// is this machine's, and nerdctl's containers get `dns` of nerdctl.toml. With --scope engine
+/// containerd has no setting for it: it pulls by the resolv.conf that it sees. With --scope machine
+/// that is this machine's, and nerdctl's containers get `dns` of nerdctl.toml. With --scope engine
 /// containerd.service sees another one, and everything else is left alone.
 ///
 /// Examples:
@@ -18,7 +18,7 @@ use crate::inspect::setup::{Plan, Request, SetupFault};
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
     /// What asks pullgate
-    #[arg(long, value_enum, value_name = "SCOPE", default_value = "host")]
+    #[arg(long, value_enum, value_name = "SCOPE", default_value = "machine")]
     scope: Scope,
 }
 
@@ -26,7 +26,7 @@ pub(super) struct Arguments {
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Scope {
     /// This machine and its containers.
-    Host,
+    Machine,
     /// containerd's own process, and nothing else.
     Engine,
 }
@@ -40,7 +40,7 @@ impl targets::Arguments for Arguments {
 
     fn plan(&self, machine: &Machine, request: &Request) -> Result<Plan, SetupFault> {
         let scope = match self.scope {
-            Scope::Host => containerd::Scope::Host,
+            Scope::Machine => containerd::Scope::Host,
             Scope::Engine => containerd::Scope::Engine,
         };
         containerd::plan(machine, request, scope)

@@ -2,12 +2,11 @@
 //!
 //! There is no daemon: podman, buildah and skopeo pull as the user who called them, by that machine's resolv.conf. Only
 //! containers are set up here, with `dns_servers` of [containers.conf(5)] in a drop-in of our own.
-//! On podman's default network and on host-like ones the setting is the container's resolv.conf; on networks with names
-//! (netavark) the container asks aardvark-dns, which podman tells the same servers ([since 4.5], before it they went into
-//! resolv.conf beside it).
+//! On podman's default network the setting is the container's resolv.conf. On networks with names (netavark) the container
+//! asks aardvark-dns, which podman tells the same servers ([since 4.4.3]; before, the container asks them itself).
 //!
 //! [containers.conf(5)]: https://github.com/containers/common/blob/main/docs/containers.conf.5.md
-//! [since 4.5]: https://github.com/containers/podman/issues/17499
+//! [since 4.4.3]: https://github.com/containers/podman/issues/17499
 
 use std::path::{Path, PathBuf};
 
@@ -81,6 +80,11 @@ fn notes(plan: &mut Plan, machine: &Machine, request: &Request) -> Result<(), Se
         ));
     }
     plan.note("containers that run keep what they have until they are created anew");
+    plan.note(
+        "on networks with names it is podman's aardvark-dns that asks: pullgate sees this machine as the client of all \
+         containers there",
+    );
+    plan.note("before podman 4.4.3, containers on networks with names no longer find each other by those after this");
     plan.note(
         "a user's own containers.conf, CONTAINERS_CONF, `--dns` and `podman network update --dns-add` go before this",
     );

@@ -136,9 +136,10 @@ pub enum Resolution {
 /// Why resolving cannot begin.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
-    /// `system`, but the host names no server other than this program.
+    /// `system`, but the host names no server other than this program: it is between two networks, or has none yet.
     #[error(
-        "the system has no DNS server other than this program: name one in [upstream] servers, for example \"9.9.9.9\""
+        "the system has no DNS server other than this program: until it has, allowed names do not resolve; or name one in \
+         [upstream] servers, for example \"9.9.9.9\""
     )]
     NoSystemServer,
     /// A configured server is one of our own listeners.
@@ -182,10 +183,11 @@ impl OwnedLookup {
 
 impl Resolver {
     /// Begins with empty cache. `own` are the addresses this program listens on, never to be asked. With `system` among
-    /// the servers a task follows the host's settings; it ends with the resolver. Needs a tokio runtime.
+    /// the servers a task follows the host's settings; it ends with the resolver. A host that has no server yet, as one
+    /// that is booting, is waited for: until then allowed names fail. Needs a tokio runtime.
     ///
     /// # Errors
-    /// No server is left to ask, or an encrypted one cannot be checked.
+    /// A server is this program itself, or an encrypted one cannot be checked.
     pub fn start(
         upstream: &config::Upstream,
         cache: &config::Cache,
@@ -212,6 +214,9 @@ impl Resolver {
             max_ttl: cache.max_ttl,
             totals: Totals::default(),
         });
+        if resolver.routes.lead_nowhere() {
+            tracing::warn!("{}", UpstreamError::NoSystemServer);
+        }
         if follows_system {
             tokio::spawn(follow_system(Arc::downgrade(&resolver), paths, own, system));
         }
@@ -363,7 +368,7 @@ async fn follow_system(resolver: Weak<Resolver>, paths: SystemPaths, own: Own, m
         if system != known {
             match resolver.routes.follow(&system) {
                 Ok(()) => tracing::info!(servers = ?system.default, "the system's DNS servers changed"),
-                Err(error) => tracing::warn!(%error, "the system's DNS servers changed; the old ones are kept"),
+                Err(error) => tracing::warn!(%error, "the system's DNS servers changed; those from before are kept"),
             }
             known = system;
         }

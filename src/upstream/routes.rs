@@ -38,7 +38,7 @@ struct Table {
 type Group = Arc<[Arc<Server>]>;
 
 impl Routes {
-    /// The routes of the settings, with the host's servers where those say `system`.
+    /// The routes of the settings, with the host's servers where those say `system`: it may have none yet.
     pub(super) fn new(settings: config::Upstream, system: &SystemServers, own: Own) -> Result<Self, UpstreamError> {
         let routes =
             Self { table: ArcSwap::default(), settings, known: Mutex::default(), own, hasher: RandomState::default() };
@@ -50,8 +50,17 @@ impl Routes {
     /// Follows a change of the host's servers. If none would be left, all stays as it is: a host between two networks.
     pub(super) fn follow(&self, system: &SystemServers) -> Result<(), UpstreamError> {
         let generation = self.table.load().generation + 1;
-        self.table.store(Arc::new(self.table(system, generation)?));
+        let table = self.table(system, generation)?;
+        if table.default.is_empty() {
+            return Err(UpstreamError::NoSystemServer);
+        }
+        self.table.store(Arc::new(table));
         Ok(())
+    }
+
+    /// Whether there is no server to ask for what no route takes.
+    pub(super) fn lead_nowhere(&self) -> bool {
+        self.table.load().default.is_empty()
     }
 
     /// What tells answers from different servers apart in the cache. Changes with the host's servers: another network
@@ -87,9 +96,6 @@ impl Routes {
 
     fn table(&self, system: &SystemServers, generation: u64) -> Result<Table, UpstreamError> {
         let default = self.group(&self.settings.servers, &system.default)?;
-        if default.is_empty() {
-            return Err(UpstreamError::NoSystemServer);
-        }
         let mut domains = HashMap::new();
         if self.settings.servers.contains(&UpstreamServer::System) {
             for (domain, addresses) in &system.domains {

@@ -258,17 +258,24 @@ fn default_servers(resolver: &Resolver) -> Vec<String> {
     servers.iter().map(ToString::to_string).collect()
 }
 
-#[tokio::test]
-async fn a_system_that_names_no_server_but_this_one_is_a_fault_that_says_what_would_do() {
-    let root = tempfile::tempdir().unwrap();
+#[tokio::test(start_paused = true)]
+async fn a_system_that_names_no_server_but_this_one_is_waited_for() {
     let own = ["127.0.0.1:53".parse().unwrap()];
     for text in ["", "search corp.example\n", "nameserver 127.0.0.1\n"] {
+        let root = tempfile::tempdir().unwrap();
         write_resolv_conf(root.path(), text);
-        let error = start_system(root.path(), &own).unwrap_err();
-        assert!(matches!(error, UpstreamError::NoSystemServer) && error.to_string().contains("[upstream] servers"));
+        let resolver = start_system(root.path(), &own).unwrap();
+        assert!(default_servers(&resolver).is_empty());
+        let failed = resolver.resolve(lookup("registry.example")).await;
+        assert!(matches!(failed, Resolution::Failed(Failure::Unreachable)), "{failed:?}");
+        write_resolv_conf(root.path(), "nameserver 127.0.0.1\nnameserver 192.0.2.53\n");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(default_servers(&resolver), ["192.0.2.53:53"]);
+        assert!(
+            matches!(resolver.probe(&lookup("registry.example").as_lookup()), Probe::Miss),
+            "the failure is forgotten"
+        );
     }
-    write_resolv_conf(root.path(), "nameserver 127.0.0.1\nnameserver 192.0.2.53\n");
-    assert_eq!(default_servers(&start_system(root.path(), &own).unwrap()), ["192.0.2.53:53"]);
 }
 
 #[tokio::test(start_paused = true)]

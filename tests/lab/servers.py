@@ -36,11 +36,15 @@ class Service:
 
 
 class Knot(Service):
-    """A knotd that serves `lab.zone` as the whole of the DNS, on all of its machine's addresses."""
+    """A knotd that serves `lab.zone`, or another, as the whole of the DNS, on all of its machine's addresses."""
+
+    def __init__(self, machine, folder, zone=ZONE):
+        super().__init__(machine, folder)
+        self.zone = zone
 
     def start(self):
         path = self.folder / "knot.conf"
-        path.write_text(KNOT.format(folder=self.folder, zone=ZONE), encoding="utf-8")
+        path.write_text(KNOT.format(folder=self.folder, zone=self.zone), encoding="utf-8")
         self.launch("knotd", "-c", path, port=53)
 
 

@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 
+use super::daemon::is_engine_alone;
 use super::daemon_json::{self, DaemonJson};
 use super::docker_rules::{Network, Origin, Predicted, google, predicted_resolver};
 use super::ours::{HostResolvers, Ours, Side, listed, servers};
 use super::processes;
-use crate::inspect::doctor::report::{Finding, Report, Section};
+use crate::inspect::doctor::report::{Finding, Report, Section, Severity};
 use crate::inspect::doctor::scene::Scene;
 use crate::inspect::engine::{Container, Engine};
 use crate::inspect::machine::Machine;
@@ -25,7 +26,14 @@ pub(super) fn next(scene: &Scene<'_>, engine: Option<&Engine>, report: &mut Repo
     let networks = [Network::DefaultBridge { ipv6 }, Network::BuildKit, Network::UserDefined, Network::Host];
     let major = engine.and_then(Engine::major);
     let predictions = networks.map(|network| (network, predicted_resolver(&host, &dns, major, network)));
-    for finding in judge_next(&predictions, &ours) {
+    let found = judge_next(&predictions, &ours);
+    let is_bad = found.iter().any(|finding| finding.severity > Severity::Note);
+    if is_bad && is_engine_alone(scene, &host, &ours, report) {
+        let title = "the engine alone is restricted: containers and RUN steps resolve names as the host does";
+        let meaning = "the daemon has a resolv.conf of its own, as `pullgate setup docker --scope engine` gives it";
+        return report.add(Finding::note(CHECK, title).meaning(meaning).section(Section::DockerEngine));
+    }
+    for finding in found {
         report.add(finding.section(Section::DockerEngine));
     }
 }
@@ -34,6 +42,9 @@ pub(super) fn next(scene: &Scene<'_>, engine: Option<&Engine>, report: &mut Repo
 pub(super) fn running(scene: &Scene<'_>, engine: &Engine, report: &mut Report) {
     let host = HostResolvers::of(scene.machine, report);
     let ours = Ours::of(scene, report);
+    if is_engine_alone(scene, &host, &ours, report) {
+        return;
+    }
     let mut unread = 0;
     for container in engine.containers.iter().filter(|container| has_own_resolver(container)) {
         let text = scene.machine.read(&container.resolv_conf_path).ok().flatten();
@@ -139,7 +150,7 @@ fn judge_running(container: &Container, asked: &Asked, host: &HostResolvers, our
         return Some(
             finding
                 .meaning("it was started with --dns, which no setting of the daemon overrules")
-                .fix(format!("start {name} without --dns, or `pullgate setup redirect --write`"))
+                .fix(format!("start {name} without --dns, or `{REDIRECT}`"))
                 .section(Section::Transparent),
         );
     }
@@ -156,13 +167,11 @@ fn judge_running(container: &Container, asked: &Asked, host: &HostResolvers, our
     Some(finding.meaning(meaning).fix(fix).section(Section::DockerEngine))
 }
 
-/// daemon.json with the address to write, if one is known that a container can reach.
+/// The setup that mends it, with the address to write where pullgate is on another machine.
 fn fix(ours: &Ours) -> String {
-    match ours.address_for(Side::Container) {
-        Some(address) => format!("pullgate setup docker --address {address} --write"),
-        None => "add an address that containers can reach, such as `172.17.0.1:53` (docker0), to server.listen, then \
-                 `pullgate setup docker --write`"
-            .to_owned(),
+    match ours.address_for(Side::Container).filter(|_| !ours.is_here()) {
+        Some(address) => format!("pullgate setup docker --address {address} --write --restart"),
+        None => "pullgate setup docker --write --restart".to_owned(),
     }
 }
 
@@ -198,6 +207,8 @@ fn is_docker_resolver(address: IpAddr) -> bool {
     matches!(address, IpAddr::V4(v4) if v4.octets() == [127, 0, 0, 11])
 }
 
+/// Sends to pullgate what containers ask, whatever server they name.
+pub(super) const REDIRECT: &str = "pullgate setup redirect --interface docker0 --interface 'br-*' --write --restart";
 const CHECK: &str = "containers";
 /// Where packages put Docker's daemon.
 const DAEMONS: [&str; 3] = ["/usr/bin/dockerd", "/usr/sbin/dockerd", "/usr/local/bin/dockerd"];
@@ -223,7 +234,7 @@ mod tests {
             "problem: BuildKit RUN steps will ask 8.8.8.8, 8.8.4.4, 2001:4860:4860::8888, 2001:4860:4860::8844",
         ];
         assert_eq!(lines(&report), expected);
-        assert_eq!(report.findings[0].fix.as_deref(), Some("pullgate setup docker --address 172.17.0.1 --write"));
+        assert_eq!(report.findings[0].fix.as_deref(), Some("pullgate setup docker --write --restart"));
     }
 
     #[test]
@@ -240,6 +251,20 @@ mod tests {
         let daemon = ("proc/9/cmdline", "dockerd\0--dns=172.17.0.1\0");
         let report = next_said(&[LOOPBACK, DOCKERD, ("proc/9/comm", "dockerd\n"), daemon]);
         assert!(report.is_clean(), "{report:?}");
+    }
+
+    #[test]
+    fn where_the_engine_alone_is_restricted_containers_go_their_own_way() {
+        let drop_in = "[Service]\nBindReadOnlyPaths=/etc/pullgate/resolv.conf:/etc/resolv.conf\n";
+        let report = next_said(&[
+            ("etc/resolv.conf", "nameserver 192.0.2.53\n"),
+            ("etc/docker/daemon.json", r#"{"dns": ["192.0.2.53"]}"#),
+            ("etc/systemd/system/docker.service.d/pullgate.conf", drop_in),
+            ("etc/pullgate/resolv.conf", "nameserver 127.0.0.1\n"),
+        ]);
+        let expected =
+            ["note: the engine alone is restricted: containers and RUN steps resolve names as the host does"];
+        assert_eq!(lines(&report), expected);
     }
 
     #[test]

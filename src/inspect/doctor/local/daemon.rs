@@ -30,6 +30,13 @@ pub(super) fn pulls(scene: &Scene<'_>, report: &mut Report) {
     }
 }
 
+/// Whether the daemon asks pullgate and the host does not: then containers are meant to go on as before.
+pub(super) fn is_engine_alone(scene: &Scene<'_>, host: &HostResolvers, ours: &Ours, report: &mut Report) -> bool {
+    let sources = sources(scene.machine, host, report);
+    let all_ours = sources.iter().all(|source| ours.reached_at_all(&source.servers, Side::Host));
+    all_ours && !ours.reached_at_all(host.asked(), Side::Host)
+}
+
 /// Where a daemon finds its servers, and which.
 struct Source {
     place: String,
@@ -59,7 +66,7 @@ fn sources(machine: &Machine, host: &HostResolvers, report: &mut Report) -> Vec<
         return mounted;
     }
     if !running.is_empty() {
-        report.unseen(format!("what the running dockerd has mounted over {RESOLV_CONF}: root may look"));
+        foreign::unseen(report, format!("what the running dockerd has mounted over {RESOLV_CONF}: root may look"));
     }
     let settings = service_settings(machine, "docker.service", report);
     let Some(path) = bound_over_resolv_conf(&settings) else {

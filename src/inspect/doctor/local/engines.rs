@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::containers::REDIRECT;
 use super::docker_rules::google;
 use super::foreign;
 use super::ours::{HostResolvers, Ours, Side, listed, servers};
@@ -31,7 +32,7 @@ pub(super) fn containers(engine: &Engine, report: &mut Report) {
         let title = format!("containers with an engine of their own: {}", nested.join(", "));
         let finding = Finding::warning(CHECK, title)
             .meaning("an inner engine pulls with the resolver of its container, and hands its containers what its own daemon.json says")
-            .fix("inside each: pullgate doctor; or `pullgate setup redirect --write`, which holds for it whatever it is told");
+            .fix(format!("inside each: pullgate doctor; or `{REDIRECT}`, which holds for it whatever it is told"));
         report.add(finding.section(Section::Transparent));
     }
     if engine.is_rootless() {

@@ -27,7 +27,7 @@ fn judge(path: &Path, line: usize, servers: &[IpAddr]) -> Finding {
     let place = format!("{}:{line}", path.display());
     Finding::warning("fixed-servers", format!("{place} names the server {}", listed(servers)))
         .meaning("at the next boot or lease the machine may ask it in pullgate's place, or beside it")
-        .fix(format!("write pullgate's address there, or delete the line; from outside, `pullgate setup redirect --write` holds whatever the machine asks ({place})"))
+        .fix(format!("write pullgate's address there, or delete the line ({place}); or, on its gateway, `pullgate setup redirect --clients RANGE --write`"))
         .section(Section::Transparent)
 }
 

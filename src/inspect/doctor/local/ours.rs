@@ -82,6 +82,11 @@ impl Ours {
         !addresses.is_empty() && addresses.iter().all(|address| self.reached_at(*address, from))
     }
 
+    /// Whether pullgate runs on this machine, as far as its addresses tell.
+    pub(super) fn is_here(&self) -> bool {
+        self.0.iter().any(|address| address.is_loopback() || address.is_unspecified())
+    }
+
     /// An address for a client there, to name in a fix.
     pub(super) fn address_for(&self, from: Side) -> Option<IpAddr> {
         self.0.iter().copied().find(|address| !address.is_unspecified() && self.reached_at(*address, from))

@@ -32,9 +32,9 @@ pub use self::scene::{Request, Scene};
 /// Runs every check.
 pub async fn examine(scene: &Scene<'_>) -> Report {
     let mut report = Report { place: scene.place.to_string(), ..Report::default() };
-    nameservers::count(scene, &mut report);
     let proven = examine_network(scene, &mut report).await;
     let scene = Scene { proven, ..scene.clone() };
+    nameservers::count(&scene, &mut report);
     local::examine(&scene, &mut report).await;
     report
 }

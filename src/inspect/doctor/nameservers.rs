@@ -29,7 +29,7 @@ pub(super) enum Origin {
     Docker,
 }
 
-/// Whether resolv.conf is there and names exactly one server; and so for whoever stands behind that one.
+/// Whether resolv.conf is there and names exactly one server, or several that all proved to be pullgate.
 pub(super) fn count(scene: &Scene<'_>, report: &mut Report) {
     let text = match scene.machine.read(RESOLV_CONF) {
         Ok(text) => text,
@@ -40,6 +40,9 @@ pub(super) fn count(scene: &Scene<'_>, report: &mut Report) {
         (None, _) => nothing(scene, format!("there is no {RESOLV_CONF}")),
         (Some(_), []) => nothing(scene, format!("{RESOLV_CONF} names no server")),
         (Some(_), [only]) => Finding::ok(CHECK, format!("{RESOLV_CONF} names one server, {}", only.ip())),
+        (Some(_), several) if several.iter().all(|server| scene.is_proven(server.ip())) => {
+            Finding::ok(CHECK, format!("{RESOLV_CONF} names {}, and each is pullgate", listed(several)))
+        }
         (Some(_), several) => too_many(scene, several),
     });
 }
@@ -99,15 +102,18 @@ fn nothing(scene: &Scene<'_>, title: String) -> Finding {
 }
 
 fn too_many(scene: &Scene<'_>, servers: &[SocketAddr]) -> Finding {
-    let list = servers.iter().map(|server| server.ip().to_string()).collect::<Vec<_>>().join(", ");
     let remedy = Remedy::of(scene, Origin::ResolvConf);
-    Finding::problem(CHECK, format!("{RESOLV_CONF} names {} servers: {list}", servers.len()))
+    Finding::problem(CHECK, format!("{RESOLV_CONF} names {} servers: {}", servers.len(), listed(servers)))
         .meaning(
             "when one does not answer, fails or refuses, programs ask the next; musl asks all at once and takes the \
              first answer",
         )
         .fix(remedy.command)
         .section(remedy.section)
+}
+
+fn listed(servers: &[SocketAddr]) -> String {
+    servers.iter().map(|server| server.ip().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// What puts pullgate, and nothing else, where a name server is named.
@@ -214,6 +220,21 @@ mod tests {
             assert_eq!(report.worst(), expected, "{text:?}: {report:?}");
             assert!(report.findings.iter().all(|finding| finding.fix.is_some() || expected == Severity::Ok));
         }
+    }
+
+    #[test]
+    fn several_servers_are_fine_when_each_is_pullgate() {
+        let (_root, machine) = machine(&[("etc/resolv.conf", "nameserver 198.18.10.1\nnameserver fd18:10::1\n")]);
+        let request = Request::default();
+        let worst = |proven: &[&str]| {
+            let proven = Some(proven.iter().map(|address| address.parse().unwrap()).collect());
+            let mut report = Report::default();
+            count(&Scene { proven, ..Scene::of(&machine, &request, None) }, &mut report);
+            report.worst()
+        };
+        assert_eq!(worst(&["198.18.10.1", "fd18:10::1"]), Severity::Ok);
+        assert_eq!(worst(&["198.18.10.1"]), Severity::Problem);
+        assert_eq!(worst(&[]), Severity::Problem);
     }
 
     #[test]

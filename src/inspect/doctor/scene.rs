@@ -74,6 +74,11 @@ impl<'a> Scene<'a> {
         Self { status, ..self }
     }
 
+    /// Whether the server at this address proved to be pullgate.
+    pub(super) fn is_proven(&self, address: IpAddr) -> bool {
+        self.proven.iter().flatten().any(|proven| *proven == address.to_canonical())
+    }
+
     /// Whether there is anybody to ask: the tree of another machine has no network.
     pub(super) fn has_network(&self) -> bool {
         self.machine.is_here() || !self.request.servers.is_empty()

@@ -10,12 +10,14 @@
 //! [buildkitd.toml]: https://github.com/moby/buildkit/blob/master/docs/buildkitd.toml.md
 //! [buildx create]: https://docs.docker.com/reference/cli/docker/buildx/create/#buildkitd-config
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use data_encoding::BASE64;
 use serde::Deserialize;
 use toml_edit::Array;
 
-use super::{Plan, Request, SetupFault};
+use super::{Command, Plan, Request, SetupFault};
 use crate::inspect::edit::toml;
 use crate::inspect::machine::Machine;
 
@@ -58,7 +60,7 @@ pub fn plan(machine: &Machine, request: &Request, options: &Options) -> Result<P
     }
     if has_buildx {
         set_servers(&mut plan, machine, &buildx(&options.home).join("buildkitd.default.toml"), &address)?;
-        renew_builders(&mut plan, machine, &options.home)?;
+        renew_builders(&mut plan, machine, &options.home, &address)?;
         plan.note(
             "a builder of buildx is a container of the engine: what it pulls itself it resolves by the engine's `dns` \
              (`pullgate setup docker`), also after this",
@@ -73,20 +75,33 @@ pub fn plan(machine: &Machine, request: &Request, options: &Options) -> Result<P
 fn set_servers(plan: &mut Plan, machine: &Machine, path: &Path, address: &str) -> Result<(), SetupFault> {
     let servers: Array = [address].into_iter().collect();
     let why = "RUN steps ask pullgate; without this, a server on loopback becomes 8.8.8.8 there";
-    plan.edit(machine, path, |text| toml::set(text, &["dns", "nameservers"], servers), why)
+    plan.edit(machine, path, |text| toml::set(text, SETTING, servers), why)
 }
 
-/// A builder as buildx keeps it.
+/// A builder as buildx keeps it, with its machines.
 #[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
 struct Builder {
-    #[serde(rename = "Name")]
     name: String,
-    #[serde(rename = "Driver")]
     driver: String,
+    #[serde(default)]
+    nodes: Vec<BuilderNode>,
 }
 
-/// Creates the builders of containers anew, their cache kept.
-fn renew_builders(plan: &mut Plan, machine: &Machine, home: &Path) -> Result<(), SetupFault> {
+/// One machine of a builder.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct BuilderNode {
+    #[serde(default)]
+    endpoint: String,
+    driver_opts: Option<BTreeMap<String, String>>,
+    flags: Option<Vec<String>>,
+    /// What was copied into it, in base64.
+    files: Option<BTreeMap<String, String>>,
+}
+
+/// Creates those builders of containers anew that were created without the setting; their cache is kept.
+fn renew_builders(plan: &mut Plan, machine: &Machine, home: &Path, address: &str) -> Result<(), SetupFault> {
     let folder = buildx(home).join("instances");
     for path in machine.list(&folder).map_err(|error| SetupFault::reading(&folder, &error))? {
         let text = SetupFault::read(machine, &path)?.unwrap_or_default();
@@ -94,16 +109,55 @@ fn renew_builders(plan: &mut Plan, machine: &Machine, home: &Path) -> Result<(),
             plan.note(format!("{} is no builder that can be read: create it anew by hand", path.display()));
             continue;
         };
-        if builder.driver == "docker-container" {
-            let name = builder.name;
-            plan.command(&format!("docker buildx rm --keep-state {name}"), "its settings are those of its creation");
-            plan.command(
-                &format!("docker buildx create --name {name} --driver docker-container --bootstrap"),
-                "with the new settings; add the --driver-opt and --platform it had",
-            );
+        if builder.driver == "docker-container" && !builder.nodes.iter().all(|node| node.asks(address)) {
+            builder.renew(plan);
         }
     }
     Ok(())
+}
+
+impl Builder {
+    fn renew(&self, plan: &mut Plan) {
+        let name = &self.name;
+        plan.note(format!(
+            "the builder {name} was created before this, and has no such setting until it is created anew"
+        ));
+        let [node] = self.nodes.as_slice() else {
+            plan.note(format!("{name} has several machines: create it anew by hand, machine by machine"));
+            return;
+        };
+        let remove = ["docker", "buildx", "rm", "--keep-state", name].map(str::to_owned).to_vec();
+        plan.commands.push(Command { line: remove, why: "its settings are those of its creation".to_owned() });
+        let create = ["docker", "buildx", "create", "--name", name, "--driver", "docker-container", "--bootstrap"];
+        let mut line: Vec<String> = create.map(str::to_owned).to_vec();
+        line.extend(node.options());
+        plan.commands.push(Command { line, why: "with the new settings, and its cache".to_owned() });
+    }
+}
+
+impl BuilderNode {
+    /// Whether its steps ask this server alone.
+    fn asks(&self, address: &str) -> bool {
+        let file = self.files.as_ref().and_then(|files| files.get("buildkitd.toml"));
+        let bytes = file.and_then(|file| BASE64.decode(file.as_bytes()).ok());
+        let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+        let servers = toml::read(&text, SETTING).ok().flatten();
+        let listed = servers.as_ref().and_then(|servers| servers.as_array());
+        listed.is_some_and(|listed| listed.len() == 1 && listed.iter().all(|server| server.as_str() == Some(address)))
+    }
+
+    /// What it was created with.
+    fn options(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        for (key, value) in self.driver_opts.iter().flatten() {
+            words.extend(["--driver-opt".to_owned(), format!("{key}={value}")]);
+        }
+        if let Some(flags) = self.flags.as_ref().filter(|flags| !flags.is_empty()) {
+            words.extend(["--buildkitd-flags".to_owned(), flags.join(" ")]);
+        }
+        words.extend(Some(self.endpoint.clone()).filter(|endpoint| !endpoint.is_empty()));
+        words
+    }
 }
 
 fn buildx(home: &Path) -> PathBuf {
@@ -116,6 +170,7 @@ const BUILDX: &[&str] = &[
     "/usr/lib/docker/cli-plugins/docker-buildx",
     "/usr/local/lib/docker/cli-plugins/docker-buildx",
 ];
+const SETTING: &[&str] = &["dns", "nameservers"];
 const SYSTEM: &str = "/etc/buildkit/buildkitd.toml";
 
 #[cfg(test)]
@@ -137,27 +192,32 @@ mod tests {
         assert_eq!(commands(&plan), ["systemctl restart buildkit.service"]);
     }
 
+    fn builder(name: &str, driver: &str, settings: &str) -> String {
+        let files = BASE64.encode(settings.as_bytes());
+        format!(
+            r#"{{"Name":"{name}","Driver":"{driver}","Nodes":[{{"Name":"{name}0","Endpoint":"unix:///run/docker.sock","Platforms":null,"DriverOpts":{{"network":"host"}},"Flags":["--debug"],"Files":{{"buildkitd.toml":"{files}"}}}}],"Dynamic":false}}"#
+        )
+    }
+
     #[test]
-    fn builders_of_containers_are_created_anew_and_others_are_not() {
+    fn builders_created_without_the_setting_are_created_anew_as_they_were_and_others_are_not() {
+        let ours = "[dns]\nnameservers = [\"172.17.0.1\"]\n";
         let tree = Tree::new(&[
-            ("/home/me/.docker/buildx/instances/mine", r#"{"Name":"mine","Driver":"docker-container","Nodes":[]}"#),
-            ("/home/me/.docker/buildx/instances/far", r#"{"Name":"far","Driver":"remote","Nodes":[]}"#),
+            ("/home/me/.docker/buildx/instances/far", &builder("far", "remote", "")),
+            ("/home/me/.docker/buildx/instances/mine", &builder("mine", "docker-container", "debug = true\n")),
+            ("/home/me/.docker/buildx/instances/new", &builder("new", "docker-container", ours)),
         ]);
         let plan = tree.apply(|machine| plan(machine, &request(), &options()));
-        assert_eq!(
-            files(&plan),
-            [(
-                "/home/me/.docker/buildx/buildkitd.default.toml".to_owned(),
-                "[dns]\nnameservers = [\"172.17.0.1\"]\n".to_owned()
-            )]
-        );
+        assert_eq!(files(&plan), [("/home/me/.docker/buildx/buildkitd.default.toml".to_owned(), ours.to_owned())]);
         assert_eq!(
             commands(&plan),
             [
                 "docker buildx rm --keep-state mine",
-                "docker buildx create --name mine --driver docker-container --bootstrap"
+                "docker buildx create --name mine --driver docker-container --bootstrap --driver-opt network=host \
+                 --buildkitd-flags --debug unix:///run/docker.sock"
             ]
         );
+        assert!(plan.notes.concat().contains("the builder mine was created before this"));
     }
 
     #[test]

@@ -93,14 +93,31 @@ class Pullgate:
         """What `pullgate status --json` says."""
         return json.loads(self.command("status", "--json").stdout)
 
-    def entries(self, since=0):
-        """What `pullgate log --json` says: its entries with a number above `since`, oldest first."""
-        done = self.command("log", "--json", "--limit", "10000")
-        if done.returncode:
-            raise Failed(f"pullgate log ended with {done.returncode}: {done.stderr}")
-        entries = [json.loads(line) for line in done.stdout.splitlines()]
-        return [entry for entry in entries if entry["id"] > since]
+    def entries(self, since=0, name=None):
+        """What `pullgate log --json` says: entries with a number above `since`, oldest first; of a name, if it is given."""
+        only = ["--name", name] if name else []
+        entries = self.log_json("--limit", "10000", *only)
+        return [entry for entry in entries if entry["id"] > since and entry["name"] == (name or entry["name"])]
 
     def mark(self):
         """The number of its newest log entry: what `entries` takes."""
-        return max((entry["id"] for entry in self.entries()), default=0)
+        return max((entry["id"] for entry in self.log_json("--limit", "1")), default=0)
+
+    def log_json(self, *options):
+        done = self.command("log", "--json", *options)
+        if done.returncode:
+            raise Failed(f"pullgate log ended with {done.returncode}: {done.stderr}")
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def set(self, old, new):
+        """Starts it again with a line of its settings changed."""
+        text = self.settings.read_text(encoding="utf-8")
+        if old not in text:
+            raise Failed(f"the settings have no `{old}`")
+        self.stop()
+        self.settings.write_text(text.replace(old, new), encoding="utf-8")
+        self.start()
+
+    def lines(self):
+        """Its own log: what it writes for people and machines, a JSON object a line."""
+        return [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines()]

@@ -20,7 +20,7 @@ import servers
 from certificates import Authority
 from gateway import Pullgate
 from network import CI, DEVELOPERS, REGISTRIES
-from support.cases import Stage, equal, run_cases, sh, wait_until
+from support.cases import Failed, Stage, equal, run_cases, sh, wait_until
 from support.tree import trixie_tree
 
 REGISTRY, CDN, CI_ONLY, FORBIDDEN, MIRROR = (f"{name}.lab.test" for name in ("registry", "cdn", "ci", "forbidden", "mirror"))
@@ -201,8 +201,11 @@ class Lab(Stage):
 
     def close(self):
         super().close()
-        with open(self.folder / "pullgate.log", "w", encoding="utf-8") as log:
-            log.writelines(f"{json.dumps(entry)}\n" for entry in self.pullgate.entries())
+        try:
+            lines = [f"{json.dumps(entry)}\n" for entry in self.entries()]
+            (self.folder / "pullgate.log").write_text("".join(lines), encoding="utf-8")
+        except (Failed, OSError, subprocess.SubprocessError) as error:
+            self.note(f"pullgate: {error}")
 
     # ── what clients do ──
 
@@ -245,7 +248,7 @@ class Lab(Stage):
 
     def entries(self, machine=None, **wanted):
         """What pullgate logged since the case began, as far as the entries have these values; of one machine, if it is given."""
-        entries = self.pullgate.entries(self.seen)
+        entries = self.pullgate.entries(self.seen, wanted.get("name"))
         entries = [entry for entry in entries if machine is None or entry["client"] in self.addresses[machine]]
         return [entry for entry in entries if all(entry[key] == value for key, value in wanted.items())]
 

@@ -68,6 +68,11 @@ class Pullgate:
         self.process.kill()
         self.process.wait()
 
+    def revive(self):
+        """Starts it again if a case left it dead."""
+        if self.process.poll() is not None:
+            self.start()
+
     def policy(self, text):
         """Puts a policy in force."""
         if self.policy_file.read_text(encoding="utf-8") != text:

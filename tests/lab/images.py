@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import platform
 import shutil
 import subprocess
 import tarfile
@@ -13,8 +14,11 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parent / "resolve.c"
 APPLETS = ("sh", "cat", "ls", "sleep", "nslookup", "wget", "true", "echo")
-LOADER = "lib64/ld-linux-x86-64.so.2"
-LIBC = "lib/x86_64-linux-gnu/libc.so.6"
+# What a program that is linked with glibc needs, and what images call the processor.
+ARCHITECTURE, LOADER, LIBC = {
+    "x86_64": ("amd64", "lib64/ld-linux-x86-64.so.2", "lib/x86_64-linux-gnu/libc.so.6"),
+    "aarch64": ("arm64", "lib/ld-linux-aarch64.so.1", "lib/aarch64-linux-gnu/libc.so.6"),
+}[platform.machine()]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Layout:
         """Writes the image of these uncompressed layers; returns its digests."""
         blobs = [gzip.compress(layer, 0, mtime=0) for layer in layers]
         ids = [digest(layer) for layer in layers]
-        config = {"architecture": "amd64", "os": "linux", "config": {"Cmd": command}, "rootfs": {"type": "layers", "diff_ids": ids}}
+        config = {"architecture": ARCHITECTURE, "os": "linux", "config": {"Cmd": command}, "rootfs": {"type": "layers", "diff_ids": ids}}
         manifest = {
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -78,8 +82,8 @@ def large(folder, megabytes):
 
 
 def small_tree(tree):
-    for part in ("bin", "etc", "tmp", "lib64", Path(LIBC).parent):
-        (tree / part).mkdir(parents=True)
+    for part in ("bin", "etc", "tmp", Path(LOADER).parent, Path(LIBC).parent):
+        (tree / part).mkdir(parents=True, exist_ok=True)
     shutil.copy(shutil.which("busybox"), tree / "bin/busybox")
     for applet in APPLETS:
         (tree / "bin" / applet).symlink_to("busybox")

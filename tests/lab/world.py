@@ -193,6 +193,7 @@ class Lab(Stage):
         super().__init__(folder)
         self.world = world
         self.pullgate = world.pullgate
+        self.pullgate.revive()
         self.pullgate.policy(POLICY)
         self.addresses = dict(GUESTS)
         self.seen = self.pullgate.mark()

@@ -221,7 +221,7 @@ class Lab(Stage):
     def machine(self, net=DEVELOPERS, *, families="46", resolver=None):
         """A client's namespace of the case's own in `net`, asking pullgate unless `resolver` (a resolv.conf) says else."""
         number = FIRST_CLIENT + len(self.addresses)
-        name = f"{net.name}{number}"
+        name = f"client{number}"
         resolver = resolver or engines.resolver(net.gateway if "4" in families else net.gateway6)
         network.add_machine(name, net, number, families=families, resolver=resolver)
         self.defer(lambda: network.remove_machine(name))

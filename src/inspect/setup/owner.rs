@@ -64,7 +64,7 @@ impl Owner {
 }
 
 /// What resolv.conf links to, one link after another.
-pub(super) fn links(machine: &Machine) -> io::Result<Vec<PathBuf>> {
+fn links(machine: &Machine) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut path = PathBuf::from(RESOLV_CONF);
     while let FileState::Link(target) = machine.look(&path)? {

@@ -3,8 +3,8 @@
 //! The service gets a mount namespace of its own for that ([BindReadOnlyPaths]), in which what the host mounts appears and
 //! what it mounts itself stays. What is bound over a file is gone as soon as anybody replaces that file by a rename, as
 //! everybody who writes a resolv.conf does: the kernel takes the mount away in every namespace. So where resolv.conf
-//! leads to systemd-resolved, its whole folder is bound over, which no rename reaches; elsewhere a unit watches the file
-//! and binds again.
+//! leads to systemd-resolved, its whole folder is bound over, which no rename reaches; elsewhere a unit looks every second
+//! and binds again. (A path unit of systemd does not see what happens while its service runs.)
 //!
 //! Programs that use glibc's resolver ask nss-resolve where nsswitch.conf names it, and that asks systemd-resolved
 //! whatever resolv.conf says. In resolved's folder its socket is out of reach; elsewhere another nsswitch.conf is bound.
@@ -13,7 +13,7 @@
 
 use std::path::Path;
 
-use super::owner::{self, Owner, RESOLV_CONF};
+use super::owner::{Owner, RESOLV_CONF};
 use super::{Change, Command, Plan, Request, SetupFault};
 use crate::inspect::machine::{FileState, Machine};
 use crate::resolv_conf::ResolvConf;
@@ -48,11 +48,10 @@ pub(super) fn ask_pullgate(
     plan.write(machine, drop_in(service), settings, why)?;
     plan.command("systemctl daemon-reload", "systemd reads the units");
     if owner != Owner::Resolved {
-        watch(plan, machine, service, &folder)?;
+        keep_bound(plan, machine, service, &folder)?;
     }
     plan.command(&format!("systemctl restart {service}"), restart);
-    let rest = plan.commands.iter().filter(|command| !command.line.contains(&watch_name(service)));
-    plan.undo_commands.extend(rest.cloned());
+    plan.undo_commands.extend(plan.commands.iter().cloned());
     Ok(())
 }
 
@@ -75,32 +74,21 @@ fn resolver(machine: &Machine, request: &Request, service: &str) -> Result<Strin
     Ok(text)
 }
 
-/// Plans the units that bind the file again when somebody has replaced the one below it.
-fn watch(plan: &mut Plan, machine: &Machine, service: &str, folder: &str) -> Result<(), SetupFault> {
-    let links = owner::links(machine).map_err(|error| SetupFault::reading(RESOLV_CONF.as_ref(), &error))?;
-    let mut watched = format!("PathChanged={RESOLV_CONF}\n");
-    watched.extend(links.iter().map(|path| format!("PathChanged={}\n", path.display())));
-    let name = watch_name(service);
+/// Plans the unit that binds the file again when somebody has replaced the one below it.
+fn keep_bound(plan: &mut Plan, machine: &Machine, service: &str, folder: &str) -> Result<(), SetupFault> {
+    let name = format!("pullgate-{service}.service");
     let unit = format!("/etc/systemd/system/{name}");
-    let text = WATCH.replace("{service}", service).replace("{watched}", &watched);
-    plan.write(machine, &unit, text, "a new resolv.conf of the host takes the bound one away: this notices")?;
-    let text = REBIND.replace("{service}", service).replace("{folder}", folder);
-    let path = format!("/etc/systemd/system/pullgate-{service}.service");
-    plan.write(machine, path, text, "and this binds it again, without a restart of the service")?;
-    link(plan, machine, &format!("/etc/systemd/system/multi-user.target.wants/{name}"), &unit)?;
-    plan.command(&format!("systemctl restart {name}"), "watches the host's resolv.conf");
+    let text = KEEPER.replace("{service}", service).replace("{folder}", folder);
+    plan.write(machine, &unit, text, "a new resolv.conf of the host takes the bound one away: this binds it again")?;
+    link(plan, machine, &format!("/etc/systemd/system/{service}.service.wants/{name}"), &unit)?;
     let line = ["systemctl", "stop", &name].map(str::to_owned).into();
     // While systemd still knows the unit: its file is gone by then.
-    plan.undo_commands.push(Command { line, why: "nothing is left to watch".to_owned() });
+    plan.undo_commands.push(Command { line, why: "there is nothing to bind any more".to_owned() });
     plan.note(
-        "when the host's resolv.conf is replaced, the service may ask the host's resolver for some five seconds: until the \
-         file is bound again, and Go programs look for a new one that often",
+        "when the host's resolv.conf is replaced, the service may ask the host's resolver for some six seconds: until the \
+         file is bound again, and Go programs look for a new one every five",
     );
     Ok(())
-}
-
-fn watch_name(service: &str) -> String {
-    format!("pullgate-{service}.path")
 }
 
 fn link(plan: &mut Plan, machine: &Machine, path: &str, target: &str) -> Result<(), SetupFault> {
@@ -111,7 +99,7 @@ fn link(plan: &mut Plan, machine: &Machine, path: &str, target: &str) -> Result<
             path: path.into(),
             before,
             after,
-            why: "has systemd start it at every boot".to_owned(),
+            why: "has systemd start it with the service".to_owned(),
         });
     }
     Ok(())
@@ -127,27 +115,26 @@ fn without_resolve(text: &str) -> Option<String> {
 
 const NSSWITCH: &str = "/etc/nsswitch.conf";
 const HEAD: &str = "# Written by `pullgate setup`.\n";
-const WATCH: &str = "\
-# Written by `pullgate setup`.
+const KEEPER: &str = r"# Written by `pullgate setup`.
 [Unit]
-Description=Notice a new resolv.conf, which takes that of {service} away
-
-[Path]
-{watched}
-[Install]
-WantedBy=multi-user.target
-";
-/// Runs as often as the file changes: a limit would leave the service with the host's.
-const REBIND: &str = r#"# Written by `pullgate setup`.
-[Unit]
-Description=Give {service} its own resolv.conf again
+Description=Keep the resolv.conf of {service} in its place
+BindsTo={service}.service
+After={service}.service
 StartLimitIntervalSec=0
 
 [Service]
-Type=oneshot
-ExecStart=/bin/sh -c 'main=$$(systemctl show --property MainPID --value {service}.service); [ "$$main" -gt 0 ] || exit 0; \
-  nsenter --mount=/proc/$$main/ns/mnt sh -c "cmp -s {folder}/resolv.conf /etc/resolv.conf || mount --bind {folder}/resolv.conf /etc/resolv.conf"'
-"#;
+ExecStart=/bin/sh -c 'main=$$(systemctl show --property MainPID --value {service}.service); \
+  while [ -e /proc/$$main/ns/mnt ]; do \
+    cmp -s {folder}/resolv.conf /proc/$$main/root/etc/resolv.conf || \
+      nsenter --mount=/proc/$$main/ns/mnt mount --bind {folder}/resolv.conf /etc/resolv.conf; \
+    sleep 1; \
+  done'
+Restart=always
+RestartSec=1
+
+[Install]
+WantedBy={service}.service
+";
 
 #[cfg(test)]
 mod tests {
@@ -178,17 +165,18 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_somebody_may_replace_is_watched_where_its_links_lead_too() {
+    fn a_file_that_somebody_may_replace_is_bound_again() {
         let tree = Tree::new(&[("/run/NetworkManager/resolv.conf", "nameserver 192.0.2.1\n")]);
         tree.link("/etc/resolv.conf", "../run/NetworkManager/resolv.conf");
         let plan = tree.apply(plan);
-        let watch = file(&plan, "/etc/systemd/system/pullgate-containerd.path").unwrap();
-        assert!(watch.contains("PathChanged=/etc/resolv.conf\nPathChanged=/etc/../run/NetworkManager/resolv.conf\n"));
-        let restart = "systemctl restart containerd";
-        let reload = "systemctl daemon-reload";
-        assert_eq!(commands(&plan), [reload, "systemctl restart pullgate-containerd.path", restart]);
+        let keeper = "/etc/systemd/system/pullgate-containerd.service";
+        assert!(file(&plan, keeper).unwrap().contains("BindsTo=containerd.service\n"));
+        let wanted = "/etc/systemd/system/containerd.service.wants/pullgate-containerd.service";
+        assert_eq!(file(&plan, wanted).as_deref(), Some(keeper));
+        let rest = ["systemctl daemon-reload", "systemctl restart containerd"];
+        assert_eq!(commands(&plan), rest);
         let undo: Vec<String> = plan.undo_commands.iter().map(|command| command.line.join(" ")).collect();
-        assert_eq!(undo, ["systemctl stop pullgate-containerd.path", reload, restart]);
+        assert_eq!(undo, ["systemctl stop pullgate-containerd.service", rest[0], rest[1]]);
     }
 
     #[test]

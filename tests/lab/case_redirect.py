@@ -3,13 +3,14 @@
 The rules stand on the gateway, or on a Docker host of their own that runs pullgate as a service.
 """
 
+import json
 import re
 import subprocess
-import sys
 
 import network
+import sockets
 from network import CI, DEVELOPERS, GATEWAY
-from support.cases import case, check, end, equal, wait_until
+from support.cases import case, check, equal, wait_until
 from support.suite import ROOT
 from world import FORBIDDEN, REGISTRY
 
@@ -19,6 +20,12 @@ FOREIGN_MACHINE = "upstream"
 LEAK, DENIED, ALLOWED, NOTHING = "NOERROR", "NXDOMAIN", "NOERROR", "no answer"
 RULES = "/etc/pullgate/redirect.nft"
 BOTH = ("+notcp", "+tcp")
+# DNS over TLS and QUIC: their ports, and those of QUIC's drafts.
+ENCRYPTED = [(sockets.TCP, 853), (sockets.UDP, 853), (sockets.UDP, 784), (sockets.UDP, 8853)]
+# What a reset connection and a prohibited datagram are to a program.
+REFUSED = {"ECONNREFUSED", "ECONNRESET", "EHOSTUNREACH", "EACCES"}
+# More bytes than a packet holds.
+FRAGMENTS = 3000
 ADDRESSES = ("--address", DEVELOPERS.gateway, "--address", DEVELOPERS.gateway6)
 
 
@@ -61,106 +68,9 @@ def ask(lab, machine, server, *options, name=FORBIDDEN):
 
 
 def heard(machine=FOREIGN_MACHINE):
-    """How many datagrams and connections for anybody a machine has had: what leaks is counted, whoever listens."""
-    counters = {}
-    for file in ("/proc/net/snmp", "/proc/net/netstat"):
-        lines = network.run_in(machine, f"cat {file}").splitlines()
-        for names, values in zip(lines[::2], lines[1::2]):
-            kind = names.split(":")[0]
-            counters.update({f"{kind}{name}": int(value) for name, value in zip(names.split()[1:], values.split()[1:])})
-    return counters["UdpInDatagrams"] + counters["UdpNoPorts"], counters["TcpPassiveOpens"]
-
-
-# Sends one DNS question from a socket that takes answers from anybody; prints the response code and who answered.
-UNCONNECTED = """
-import socket, sys
-server, name, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
-labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
-padding = b"\\0\\0\\x29\\x10\\0\\0\\0\\0\\0" + (size + 4).to_bytes(2, "big") + b"\\0\\x0c" + size.to_bytes(2, "big") + bytes(size)
-question = b"\\x12\\x34\\x01\\0\\0\\1\\0\\0\\0\\0\\0\\1" + labels + b"\\0\\0\\1\\0\\1" + padding
-to = socket.getaddrinfo(server, 53, type=socket.SOCK_DGRAM)[0]
-with socket.socket(to[0], socket.SOCK_DGRAM) as client:
-    client.settimeout(2)
-    client.sendto(question, to[4])
-    answer, by = client.recvfrom(4096)
-    print(answer[3] & 15, by[0])
-"""
-
-# Two conversations, over UDP and TCP, that ask once for each line of input; prints two response codes or errors.
-LASTING = """
-import socket, sys
-server, name = sys.argv[1:]
-labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
-question = b"\\x12\\x34\\x01\\0\\0\\1\\0\\0\\0\\0\\0\\0" + labels + b"\\0\\0\\1\\0\\1"
-udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-for each in (udp, tcp):
-    each.settimeout(2)
-    each.connect((server, 53))
-
-def ask(client, prefix):
-    try:
-        client.send(prefix + question)
-        return str(client.recv(4096)[len(prefix) + 3] & 15)
-    except OSError as error:
-        return type(error).__name__
-
-for line in sys.stdin:
-    print(ask(udp, b""), ask(tcp, len(question).to_bytes(2, "big")), flush=True)
-"""
-
-# Answers whoever comes to the ports of DNS over TLS and QUIC at its addresses, over TCP and UDP.
-OPEN_PORTS = """
-import selectors, socket, sys
-ready = selectors.DefaultSelector()
-for address, port in ((address, port) for address in sys.argv[1:] for port in (784, 853, 8853)):
-    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        server = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        server.bind((address, port))
-        if kind == socket.SOCK_STREAM:
-            server.listen()
-        ready.register(server, selectors.EVENT_READ)
-print("ready", flush=True)
-while True:
-    for key, _ in ready.select():
-        if key.fileobj.type == socket.SOCK_STREAM:
-            key.fileobj.accept()[0].close()
-        else:
-            key.fileobj.sendto(b"here", key.fileobj.recvfrom(512)[1])
-"""
-
-# Tries a port; prints that it was reached, or the error.
-TRY_PORT = """
-import socket, sys
-server, kind, port = sys.argv[1], {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}[sys.argv[2]], int(sys.argv[3])
-with socket.socket(socket.AF_INET6 if ":" in server else socket.AF_INET, kind) as client:
-    client.settimeout(2)
-    try:
-        client.connect((server, port))
-        if kind == socket.SOCK_DGRAM:
-            client.send(b"you?")
-            client.recv(512)
-        print("reached")
-    except OSError as error:
-        print(type(error).__name__, error.errno)
-"""
-
-
-def python(lab, machine, program, *arguments):
-    """Runs a small Python program on a machine; returns what it printed."""
-    command = network.inside(machine, sys.executable, "-c", program, *arguments)
-    done = subprocess.run(command, text=True, capture_output=True, check=False, timeout=20)
-    lab.note(f"{machine}$ python {arguments} -> {done.returncode}\n{done.stdout}{done.stderr}")
-    return done.stdout.strip()
-
-
-def start_python(lab, machine, program, *arguments):
-    """Starts a small Python program on a machine, to talk with over its input and output until the case ends."""
-    command = network.inside(machine, sys.executable, "-c", program, *arguments)
-    process = subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    lab.defer(lambda: end(process))
-    return process
+    """How many datagrams and connections a machine has had, whether or not anybody listened: what leaks is among them."""
+    counters = json.loads(network.run_in(machine, "nstat --json --ignore --noupdate --zeros"))["kernel"]
+    return [counters[name] for name in ("UdpInDatagrams", "UdpNoPorts", "Udp6InDatagrams", "Udp6NoPorts", "TcpPassiveOpens")]
 
 
 # ── a network behind the gateway ──
@@ -189,13 +99,13 @@ def redirect_keeps_the_address_that_was_asked(lab):
     """A client that takes answers from anybody has them from the server that it named; a question in fragments too."""
     client = lab.machine()
     for server in (FOREIGN, FOREIGN6):
-        for size in ("0", "3000"):
-            equal(python(lab, client, UNCONNECTED, server, FORBIDDEN, size), f"0 {server}", f"not redirected, {size} bytes of padding")
+        for padding in (0, FRAGMENTS):
+            equal(sockets.ask_unconnected(client, server, FORBIDDEN, padding), (0, server), f"not redirected, {padding} bytes of padding")
     redirect(lab, "--interface", DEVELOPERS.name)
     for server in (FOREIGN, FOREIGN6):
-        equal(python(lab, client, UNCONNECTED, server, FORBIDDEN, "0"), f"3 {server}")
-        equal(python(lab, client, UNCONNECTED, server, REGISTRY, "0"), f"0 {server}")
-        equal(python(lab, client, UNCONNECTED, server, FORBIDDEN, "3000"), f"1 {server}", "longer than pullgate takes questions")
+        equal(sockets.ask_unconnected(client, server, FORBIDDEN), (3, server))
+        equal(sockets.ask_unconnected(client, server, REGISTRY), (0, server))
+        equal(sockets.ask_unconnected(client, server, FORBIDDEN, FRAGMENTS), (1, server), "longer than pullgate takes questions")
 
 
 @case
@@ -222,8 +132,8 @@ def redirect_finds_pullgate_on_another_port(lab):
     serve_on(lab, f"{address}:5300")
     other_resolver(lab, address)
     remember_connections(lab)
-    talk = start_python(lab, client, LASTING, address, FORBIDDEN)
-    equal(say(talk), ["0", "0"], "the other resolver, not redirected")
+    talk = converse(lab, client, address)
+    equal(talk.ask(), [0, 0], "the other resolver, not redirected")
     redirect(lab, "--clients", f"{DEVELOPERS.v4}.0/24", "--port", "5300", addresses=("--address", address))
     goes_nowhere(talk)
     for server in (address, FOREIGN):
@@ -268,21 +178,25 @@ def redirect_of_ranges_leaves_others_alone(lab):
 def redirect_refuses_dot_and_doq(lab):
     """DNS over TLS and QUIC to a foreign server: reached without the rules, refused at once with them."""
     client = lab.machine()
-    equal(start_python(lab, FOREIGN_MACHINE, OPEN_PORTS, FOREIGN, FOREIGN6).stdout.readline(), "ready\n")
-    ports = [("tcp", "853"), ("udp", "853"), ("udp", "784"), ("udp", "8853")]
-    for server in (FOREIGN, FOREIGN6):
-        for port in ports:
-            equal(python(lab, client, TRY_PORT, server, *port), "reached", f"{server} {port}")
+    equal([tried(client, FOREIGN_MACHINE, server) for server in (FOREIGN, FOREIGN6)], [["reached"] * 4] * 2, "not redirected")
     redirect(lab, "--interface", DEVELOPERS.name)
     before = heard()
     for server in (FOREIGN, FOREIGN6):
-        for port in ports:
-            check(python(lab, client, TRY_PORT, server, *port) in REFUSED, f"{server} {port} is not refused")
-    equal(heard(), before, "datagrams and connections that arrived")
-    equal(start_python(lab, GATEWAY, OPEN_PORTS, DEVELOPERS.gateway, CI.gateway).stdout.readline(), "ready\n")
-    for port in ports:
-        equal(python(lab, client, TRY_PORT, DEVELOPERS.gateway, *port), "reached", f"{port} of pullgate's address")
-        check(python(lab, client, TRY_PORT, CI.gateway, *port) in REFUSED, f"{port} of another address of the gateway is not refused")
+        refused = tried(client, FOREIGN_MACHINE, server)
+        check(set(refused) <= REFUSED, refused)
+    equal(heard(), before, "what arrived")
+    equal(tried(client, GATEWAY, DEVELOPERS.gateway), ["reached"] * 4, "of pullgate itself, which may offer them")
+    refused = tried(client, GATEWAY, CI.gateway)
+    check(set(refused) <= REFUSED, f"of another address of the gateway: {refused}")
+
+
+def tried(client, machine, server):
+    """What a client makes of a server's ports for DNS over TLS and QUIC, all of which are open."""
+    found = []
+    for kind, port in ENCRYPTED:
+        with sockets.listen(machine, server, kind, port) as listener:
+            found.append(sockets.reach(client, server, kind, port, listener))
+    return found
 
 
 @case
@@ -290,12 +204,12 @@ def redirect_ends_older_conversations(lab):
     """A client that asked before the rules came does not go on: its old sockets are refused, new ones reach pullgate."""
     client = lab.machine()
     remember_connections(lab)
-    talk = start_python(lab, client, LASTING, FOREIGN, FORBIDDEN)
-    equal(say(talk), ["0", "0"], "not redirected")
+    talk = converse(lab, client, FOREIGN)
+    equal(talk.ask(), [0, 0], "not redirected")
     redirect(lab, "--interface", DEVELOPERS.name)
     before = heard()
     goes_nowhere(talk)
-    equal(heard(), before, "datagrams and connections that arrived")
+    equal(heard(), before, "what arrived")
     equal(ask(lab, client, FOREIGN), DENIED)
 
 
@@ -311,9 +225,9 @@ def redirect_without_pullgate_leaks_nothing(lab):
     for server in (FOREIGN, FOREIGN6):
         for transport in BOTH:
             equal(ask(lab, client, server, transport), NOTHING, f"{server} {transport}")
-            for kind in ("tcp", "udp"):
-                equal(python(lab, client, TRY_PORT, server, kind, "53"), "ConnectionRefusedError 111", f"{server} {kind}")
-    equal(heard(), before, "datagrams and connections that arrived")
+        for kind in (sockets.TCP, sockets.UDP):
+            equal(sockets.reach(client, server, kind, 53), "ECONNREFUSED", f"{server} {kind.name}")
+    equal(heard(), before, "what arrived")
 
 
 @case
@@ -323,9 +237,9 @@ def redirect_refuses_a_family_without_an_address(lab):
     equal(ask(lab, client, FOREIGN6), LEAK)
     redirect(lab, "--interface", DEVELOPERS.name, addresses=ADDRESSES[:2])
     before = heard()
-    for kind in ("tcp", "udp"):
-        check(python(lab, client, TRY_PORT, FOREIGN6, kind, "53") in REFUSED, f"{kind} over IPv6 is not refused")
-    equal(heard(), before, "datagrams and connections that arrived")
+    for kind in (sockets.TCP, sockets.UDP):
+        check(sockets.reach(client, FOREIGN6, kind, 53) in REFUSED, f"{kind.name} over IPv6 is not refused")
+    equal(heard(), before, "what arrived")
     equal(ask(lab, client, FOREIGN), DENIED)
 
 
@@ -406,19 +320,14 @@ def remember_connections(lab):
     lab.defer(lambda: network.run_in(GATEWAY, "nft delete table inet other"))
 
 
+def converse(lab, client, server):
+    """A conversation that lasts until the case ends."""
+    talk = sockets.Conversation(client, server, FORBIDDEN)
+    lab.defer(talk.close)
+    return talk
+
+
 def goes_nowhere(talk):
     """A lasting conversation has no answer any more, over UDP and over TCP."""
-    answers = say(talk)
-    check(len(answers) == 2 and all(answer in ERRORS for answer in answers), answers)
-
-
-def say(talk):
-    """Has a lasting conversation ask once more; what came of it over UDP and over TCP."""
-    talk.stdin.write("\n")
-    talk.stdin.flush()
-    return talk.stdout.readline().split()
-
-
-# What a reset connection, and a datagram that is administratively prohibited, are to a program.
-REFUSED = ("ConnectionRefusedError 111", "OSError 113", "PermissionError 13")
-ERRORS = ("ConnectionResetError", "ConnectionRefusedError", "OSError", "PermissionError")
+    answers = talk.ask()
+    check(set(answers) <= REFUSED, answers)

@@ -22,7 +22,7 @@ from world import CDN, FORBIDDEN, PATH, REGISTRY, TINY, UPSTREAM
 TREES = {"bookworm": lambda: Path("/"), "trixie": trixie_tree}
 DOCKER0 = DAEMON["bip"].split("/")[0]
 IMAGE = f"{REGISTRY}/{TINY}"
-CLIENTS = ("--interface", "docker0", "--interface", "br-*")
+CLIENTS = ("--interface", "docker0", "--interface", "br-*", "--interface", "podman*", "--interface", "cni-podman*")
 
 # How a name is asked for. `{name}` is filled in; each ends with 0 if it resolves.
 RUN_STEP = r"printf 'FROM " + IMAGE + r"\nRUN resolve-glibc {{name}}\n' | DOCKER_BUILDKIT={} docker build --no-cache -"
@@ -31,6 +31,8 @@ CONTAINERS_ASK = {
     "a container, musl": f"docker run --rm --dns {GOOGLE} {IMAGE} resolve-musl {{name}}",
     "a container on a user network": f"docker run --rm --network own --dns {GOOGLE} {IMAGE} resolve-glibc {{name}}",
     "a container over TCP": f"docker run --rm --dns {GOOGLE} --dns-opt use-vc {IMAGE} resolve-glibc {{name}}",
+    "a container of podman's": f"podman run --rm --dns {GOOGLE} {IMAGE} resolve-glibc {{name}}",
+    "a container on a user network of podman's": f"podman run --rm --network own --dns {GOOGLE} {IMAGE} resolve-glibc {{name}}",
     "a RUN step, classic": RUN_STEP.format(0),
     "a RUN step, BuildKit": RUN_STEP.format(1),
 }
@@ -86,10 +88,25 @@ def resolves(lab, run, ways, name):
     return found
 
 
-def prepare_docker(lab, machine):
-    """The image that all containers are made of, and a network of one's own."""
-    machine.must(f"docker pull --quiet {IMAGE} && docker network create own")
-    lab.defer(lambda: machine("docker network rm own; docker image prune --all --force; docker builder prune --all --force"))
+def prepare_engines(lab, machine):
+    """The image that all containers are made of, and a network of one's own for each engine."""
+    lab.defer(lambda: machine("; ".join(CLEAN_UP)))
+    machine.must(" && ".join(PREPARE))
+
+
+PREPARE = [
+    f"docker pull --quiet {IMAGE}",
+    f"podman pull --quiet {IMAGE}",
+    "docker network create own",
+    "podman network create --subnet 198.18.80.0/24 own",
+]
+CLEAN_UP = [
+    "docker network rm own",
+    "podman network rm own",
+    "docker image prune --all --force",
+    "docker builder prune --all --force",
+    "podman rmi --all --force",
+]
 
 
 # ── a Docker VM behind the gateway ──
@@ -101,7 +118,7 @@ def redirect_holds_for_a_docker_vm(lab, name):
     machine = lab.world.guest(name)
     lab.defer(lambda: set_resolver(machine, DEVELOPERS.gateway))
     set_resolver(machine, GOOGLE)
-    prepare_docker(lab, machine)
+    prepare_engines(lab, machine)
     everything = {**HOST_ASKS, **CONTAINERS_ASK}
     equal(resolves(lab, machine, everything, FORBIDDEN), list(everything), "not redirected")
     machine.must(f"docker rmi {FORBIDDEN}/{TINY}")
@@ -155,33 +172,36 @@ def tables(host, leave_out=r"table inet pullgate \{\n.*?^\}\n"):
 def redirect_on_a_docker_host_holds_for_containers(lab, name):
     """pullgate beside Docker: containers, user networks and RUN steps leak; redirected, none does. The host is left alone."""
     host = docker_host(lab.world, name)
-    prepare_docker(lab, host)
+    prepare_engines(lab, host)
     equal(resolves(lab, host, CONTAINERS_ASK, FORBIDDEN), list(CONTAINERS_ASK), "not redirected")
     redirect_on(lab, host, *CLIENTS)
     equal(resolves(lab, host, CONTAINERS_ASK, FORBIDDEN), [])
     equal(resolves(lab, host, CONTAINERS_ASK, REGISTRY), list(CONTAINERS_ASK))
-    finds_its_neighbour(lab, host)
+    finds_its_neighbour(lab, host, "docker")
     equal(resolves(lab, host, HOST_ASKS, FORBIDDEN), list(HOST_ASKS), "the host, without --local")
     host.must(f"docker rmi {FORBIDDEN}/{TINY}")
     check(FORBIDDEN in host.must("pullgate log --json"), "the log has no line of it")
 
 
-def finds_its_neighbour(lab, host):
-    """Containers of a user network still find each other by name: Docker answers that itself."""
-    lab.defer(lambda: host("docker rm --force neighbour"))
-    host.must(f"docker run --detach --name neighbour --network own {IMAGE} sleep 60")
-    host.must(f"docker run --rm --network own {IMAGE} resolve-glibc neighbour")
+def finds_its_neighbour(lab, host, engine):
+    """Containers of a user network still find each other by name: the engine answers that itself."""
+    lab.defer(lambda: host(f"{engine} kill neighbour"))
+    host.must(f"{engine} run --detach --rm --name neighbour --network own {IMAGE} sleep 60")
+    host.must(f"{engine} run --rm --network own {IMAGE} resolve-glibc neighbour")
 
 
 @for_each_debian
 def redirect_local_holds_for_the_host_but_not_for_pullgate(lab, name):
-    """`--local`: the host's programs and its engine are redirected as well; pullgate's own questions reach its upstream."""
+    """`--local`: the host's programs, its engine and podman's resolver are redirected; pullgate's own questions reach its upstream."""
     host = docker_host(lab.world, name)
-    equal(resolves(lab, host, HOST_ASKS, FORBIDDEN), list(HOST_ASKS), "not redirected")
+    prepare_engines(lab, host)
+    asks = {**HOST_ASKS, "podman's resolver": f"podman run --rm --network own {IMAGE} resolve-glibc {{name}}"}
+    equal(resolves(lab, host, asks, FORBIDDEN), list(asks), "not redirected")
     host.must(f"docker rmi {FORBIDDEN}/{TINY}")
     redirect_on(lab, host, "--local")
-    equal(resolves(lab, host, HOST_ASKS, FORBIDDEN), [])
-    equal(resolves(lab, host, HOST_ASKS, REGISTRY), list(HOST_ASKS))
+    equal(resolves(lab, host, asks, FORBIDDEN), [])
+    equal(resolves(lab, host, asks, REGISTRY), list(asks))
+    finds_its_neighbour(lab, host, "podman")
     for server in (GOOGLE, UPSTREAM, "127.0.0.53", "127.0.0.1"):
         for transport in ("+notcp", "+tcp"):
             for asked, status in ((FORBIDDEN, "NXDOMAIN"), (REGISTRY, "NOERROR")):
@@ -193,7 +213,7 @@ def redirect_local_holds_for_the_host_but_not_for_pullgate(lab, name):
 def redirect_leaves_dockers_tables_alone(lab, name):
     """Set up, loaded again, undone: Docker's tables stay byte for byte the same; a restart of Docker changes nothing of ours."""
     host = docker_host(lab.world, name)
-    prepare_docker(lab, host)
+    prepare_engines(lab, host)
     before = tables(host)
     check("DOCKER" in before, before)
     redirect_on(lab, host, *CLIENTS)

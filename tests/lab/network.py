@@ -34,12 +34,6 @@ class Net:
     def gateway6(self):
         return f"{self.v6}::1"
 
-    @property
-    def mac(self):
-        """The bridge's link address, made of its IPv4 address. Left to itself, a bridge takes one of its ports' and changes it
-        as they come and go, and its neighbours send to the old one for seconds."""
-        return "02:00:" + ":".join(f"{int(part):02x}" for part in self.gateway.split("."))
-
     def hosts(self, number):
         """The addresses of a machine by its number."""
         return f"{self.v4}.{number}", f"{self.v6}::{number}"
@@ -55,7 +49,7 @@ def make_gateway():
     add_namespace(GATEWAY)
     run_in(GATEWAY, "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
     for net in (DEVELOPERS, CI, REGISTRIES):
-        sh(f"ip -n {GATEWAY} link add {net.name} address {net.mac} type bridge")
+        sh(f"ip -n {GATEWAY} link add {net.name} address {mac(net.gateway)} type bridge")
         sh(f"ip -n {GATEWAY} addr add {net.gateway}/24 dev {net.name}")
         sh(f"ip -n {GATEWAY} addr add {net.gateway6}/64 dev {net.name} nodad")
         sh(f"ip -n {GATEWAY} link set {net.name} up")
@@ -66,10 +60,10 @@ def make_gateway():
 def add_machine(name, net, number, *, families="46", resolver=None, more=()):
     """A namespace with one link to `net`, a default route over the gateway, and `more` addresses; `resolver` is its resolv.conf."""
     add_namespace(name)
-    sh(f"ip link add {link(name)} netns {GATEWAY} type veth peer name eth0 netns {name}")
+    v4, v6 = net.hosts(number)
+    sh(f"ip link add {link(name)} netns {GATEWAY} type veth peer name eth0 address {mac(v4)} netns {name}")
     sh(f"ip -n {GATEWAY} link set {link(name)} master {net.name} up")
     sh(f"ip -n {name} link set eth0 up")
-    v4, v6 = net.hosts(number)
     if "4" in families:
         sh(f"ip -n {name} addr add {v4}/24 dev eth0")
         sh(f"ip -n {name} route add default via {net.gateway}")
@@ -96,9 +90,15 @@ def remove_machine(name):
     shutil.rmtree(Path("/etc/netns", name), ignore_errors=True)
 
 
+def mac(address):
+    """The link address that always goes with an IPv4 address. Neighbours remember it for a while when a machine is replaced by
+    another, or when a bridge, left to itself, takes over that of a new port."""
+    return "02:00:" + ":".join(f"{int(part):02x}" for part in address.split("."))
+
+
 def link(name):
-    """The gateway's end of a machine's link."""
-    return f"{name[:12]}-up"
+    """The gateway's end of a machine's link. Names differ at their ends, and a link's is short."""
+    return f"{name[-12:]}-up"
 
 
 def set_resolver(name, text):

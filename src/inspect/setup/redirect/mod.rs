@@ -283,8 +283,9 @@ const HOST_LEFT_ALONE: &str = "this machine's own programs are not redirected, n
     macvlan and ipvlan; --local adds all but the latter two";
 const NOTES: [&str; 5] = [
     "server.clients has to hold these clients, and a firewall of this machine has to let their questions in",
-    "a resolver that this machine runs for them (podman's aardvark-dns, libvirt's dnsmasq) is not asked any more, so names \
-        that it alone knows do not resolve; Docker's own, 127.0.0.11, is in the container and still is",
+    "a resolver that this machine runs for them (podman's aardvark-dns, libvirt's dnsmasq) is not asked any more: names that \
+        it alone knows do not resolve. --local without their interface redirects what that resolver asks, but not what they \
+        ask elsewhere. Docker's own, 127.0.0.11, is in the container and goes on",
     "not seen: DNS over HTTPS, DNS on other ports, and where bridges do not call the firewall (br_netfilter), a neighbour \
         on the same bridge that is asked",
     "the kernel remembers each question for half a minute: for thousands a second, raise net.netfilter.nf_conntrack_max",

@@ -30,11 +30,13 @@ pub(super) fn pulls(scene: &Scene<'_>, report: &mut Report) {
     }
 }
 
-/// Whether the daemon asks pullgate and the host does not: then containers are meant to go on as before.
+/// Whether Docker's daemon asks pullgate and the host does not: then all but the daemon is meant to go on as before.
 pub(super) fn is_engine_alone(scene: &Scene<'_>, host: &HostResolvers, ours: &Ours, report: &mut Report) -> bool {
     let sources = sources(scene.machine, host, report);
-    let all_ours = sources.iter().all(|source| ours.reached_at_all(&source.servers, Side::Host));
-    all_ours && !ours.reached_at_all(host.asked(), Side::Host)
+    let is_own = |source: &Source| {
+        host.resolv_conf.as_ref() != Some(&source.servers) && ours.reached_at_all(&source.servers, Side::Host)
+    };
+    sources.iter().all(is_own) && !ours.reached_at_all(host.asked(), Side::Host)
 }
 
 /// Where a daemon finds its servers, and which.
@@ -140,6 +142,24 @@ mod tests {
         assert_eq!(lines(&report), ["problem: Docker's own pulls ask 192.0.2.53 (/etc/resolv.conf of process 9)"]);
         let report = said(&[FOREIGN, DNS, DROP_IN, BOUND, running[0], running[1]]);
         assert_eq!(report.unseen.len(), 1, "{report:?}");
+    }
+
+    #[test]
+    fn the_engine_is_alone_only_with_a_resolv_conf_of_its_own() {
+        let stub = ("etc/resolv.conf", "nameserver 127.0.0.53\n");
+        let both = ("run/systemd/resolve/resolv.conf", "nameserver 127.0.0.1\nnameserver 192.0.2.53\n");
+        for (files, expected) in [
+            (vec![FOREIGN, DROP_IN, BOUND], true),
+            (vec![FOREIGN], false),
+            (vec![BOUND, DROP_IN, ("etc/resolv.conf", "nameserver 127.0.0.1\n")], false),
+            (vec![stub, both], false),
+        ] {
+            let tree = Tree::of(&files);
+            let host = HostResolvers::of(&tree.machine, &mut Report::default());
+            let ours = Ours::at(&["127.0.0.1", "127.0.0.53"]);
+            let alone = is_engine_alone(&tree.scene(), &host, &ours, &mut Report::default());
+            assert_eq!(alone, expected, "{files:?}");
+        }
     }
 
     #[test]

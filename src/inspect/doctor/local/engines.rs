@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::containers::REDIRECT;
+use super::daemon::is_engine_alone;
 use super::docker_rules::google;
 use super::foreign;
 use super::ours::{HostResolvers, Ours, Side, listed, servers};
@@ -54,6 +55,10 @@ pub(super) fn podman(scene: &Scene<'_>, report: &mut Report) {
     let host = HostResolvers::of(scene.machine, report);
     let given = given_to_podman(scene, report);
     let place = if given.is_some() { "containers.conf" } else { "the host's resolv.conf" };
+    if given.is_none() && is_engine_alone(scene, &host, &ours, report) {
+        let title = "podman is not restricted: it asks the host's resolver, and the engine alone is to ask pullgate";
+        return report.add(Finding::note("podman", title).meaning("whoever may run podman pulls any image"));
+    }
     let of_host: Vec<IpAddr> = host.asked().iter().copied().filter(|server| !server.is_loopback()).collect();
     let is_fallback = given.is_none() && of_host.is_empty();
     let asked = given.unwrap_or(if is_fallback { google(false) } else { of_host });

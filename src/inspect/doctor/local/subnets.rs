@@ -29,7 +29,11 @@ pub(super) fn outside(scene: &Scene<'_>, engines: &[Engine], report: &mut Report
     let all_missing: Vec<IpNet> = refused.iter().map(|network| network.range).collect();
     for network in refused {
         let title = format!("{} ({}) is outside server.clients", network.name, network.range);
-        let finding = Finding::problem(CHECK, title)
+        let finding = match network.source {
+            Source::Engine => Finding::problem(CHECK, title),
+            Source::File => Finding::warning(CHECK, title),
+        };
+        let finding = finding
             .meaning("pullgate refuses its questions, and on REFUSED a client asks its next server")
             .fix(format!("in pullgate.toml, [server]: {}", clients_line(clients, &all_missing)));
         report.add(finding.section(network.section));
@@ -41,7 +45,17 @@ pub(super) fn outside(scene: &Scene<'_>, engines: &[Engine], report: &mut Report
 struct Network {
     name: String,
     range: IpNet,
+    source: Source,
     section: Section,
+}
+
+/// How a network is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// An engine has it.
+    Engine,
+    /// A file describes it; whether anything uses it cannot be told from that.
+    File,
 }
 
 fn known(machine: &Machine, engines: &[Engine], report: &mut Report) -> Vec<Network> {
@@ -62,7 +76,12 @@ fn of_engine(engine: &Engine) -> impl Iterator<Item = Network> {
     let who = if engine.is_podman() { "podman" } else { "Docker" };
     engine.networks.iter().flat_map(move |network| {
         let name = format!("{who}'s network {}", network.name);
-        network.subnets().map(move |range| Network { name: name.clone(), range, section: Section::DockerEngine })
+        network.subnets().map(move |range| Network {
+            name: name.clone(),
+            range,
+            source: Source::Engine,
+            section: Section::DockerEngine,
+        })
     })
 }
 
@@ -75,7 +94,12 @@ fn of_podman(machine: &Machine, report: &mut Report) -> Vec<Network> {
         let subnets = network.get("subnets").and_then(Value::as_array).into_iter().flatten();
         let ranges = subnets.filter_map(|subnet| subnet.get("subnet")?.as_str()?.parse().ok());
         let name = format!("podman's network {name}");
-        found.extend(ranges.map(|range| Network { name: name.clone(), range, section: Section::DockerEngine }));
+        found.extend(ranges.map(|range| Network {
+            name: name.clone(),
+            range,
+            source: Source::File,
+            section: Section::DockerEngine,
+        }));
     }
     found
 }
@@ -91,7 +115,12 @@ fn of_cni(machine: &Machine, report: &mut Report) -> Vec<Network> {
         let is_podman = path.to_string_lossy().contains("podman");
         let section = if is_podman { Section::DockerEngine } else { Section::Kubernetes };
         let name = format!("the CNI network of {}", path.display());
-        found.extend(ranges.into_iter().map(|range| Network { name: name.clone(), range, section }));
+        found.extend(ranges.into_iter().map(|range| Network {
+            name: name.clone(),
+            range,
+            source: Source::File,
+            section,
+        }));
     }
     found
 }
@@ -117,7 +146,14 @@ fn of_k3s(machine: &Machine, report: &mut Report) -> Vec<Network> {
     let given = text.lines().find_map(|line| line.trim().strip_prefix("cluster-cidr:"));
     let list = given.map_or(K3S_DEFAULT, |list| list.trim().trim_matches(['"', '\'']));
     let ranges = list.split(',').filter_map(|range| range.trim().parse().ok());
-    ranges.map(|range| Network { name: "k3s's pods".to_owned(), range, section: Section::Kubernetes }).collect()
+    ranges
+        .map(|range| Network {
+            name: "k3s's pods".to_owned(),
+            range,
+            source: Source::File,
+            section: Section::Kubernetes,
+        })
+        .collect()
 }
 
 /// Whether one of `clients` holds the whole of it.
@@ -178,16 +214,16 @@ mod tests {
                     "etc/cni/net.d/10.conflist",
                     r#"{"plugins": [{"ipam": {"ranges": [[{"subnet": "10.244.0.0/24"}]]}}]}"#,
                 ),
-                "problem: the CNI network of /etc/cni/net.d/10.conflist (10.244.0.0/24) is outside server.clients",
+                "warning: the CNI network of /etc/cni/net.d/10.conflist (10.244.0.0/24) is outside server.clients",
             ),
             (
                 ("etc/containers/networks/n.json", r#"{"name": "n", "subnets": [{"subnet": "10.89.0.0/24"}]}"#),
-                "problem: podman's network n (10.89.0.0/24) is outside server.clients",
+                "warning: podman's network n (10.89.0.0/24) is outside server.clients",
             ),
-            (("usr/local/bin/k3s", ""), "problem: k3s's pods (10.42.0.0/16) is outside server.clients"),
+            (("usr/local/bin/k3s", ""), "warning: k3s's pods (10.42.0.0/16) is outside server.clients"),
             (
                 ("etc/rancher/k3s/config.yaml", "cluster-cidr: \"10.99.0.0/16\"\n"),
-                "problem: k3s's pods (10.99.0.0/16) is outside server.clients",
+                "warning: k3s's pods (10.99.0.0/16) is outside server.clients",
             ),
         ] {
             let report = Tree::of(&[file]).pullgate(SETTINGS).said(|scene, report| outside(scene, &[], report));

@@ -44,11 +44,18 @@ pub fn plan(machine: &Machine, request: &Request) -> Result<Plan, SetupFault> {
         |text| ini::set(text, "network", "generateResolvConf", "false"),
         "WSL leaves resolv.conf alone at its next start",
     )?;
-    let servers = ResolvConf::parse(&SetupFault::read(machine, RESOLV_CONF)?.unwrap_or_default()).servers;
-    let is_tunnelled = servers.iter().any(|server| server.ip().to_string() == TUNNEL);
+    let is_tunnelled = is_tunnelled(machine)?;
     resolv_conf::take_over(&mut plan, machine, request)?;
     notes(&mut plan, is_tunnelled);
     Ok(plan)
+}
+
+/// Whether the server of before, saved or still named, is the one of DNS tunnelling.
+fn is_tunnelled(machine: &Machine) -> Result<bool, SetupFault> {
+    let saved = SetupFault::read(machine, resolv_conf::SAVED)?;
+    let text = saved.map_or_else(|| SetupFault::read(machine, RESOLV_CONF), |saved| Ok(Some(saved)))?;
+    let servers = ResolvConf::parse(&text.unwrap_or_default()).servers;
+    Ok(servers.iter().any(|server| server.ip().to_string() == TUNNEL))
 }
 
 fn notes(plan: &mut Plan, is_tunnelled: bool) {
@@ -114,7 +121,10 @@ mod tests {
 
     #[test]
     fn the_notes_tell_what_becomes_of_the_servers_of_before() {
-        assert!(plan(&distribution().machine(), &request()).unwrap().notes.concat().contains("10.255.255.254"));
+        let tunnelled = distribution();
+        let first = tunnelled.apply(|machine| plan(machine, &request()));
+        assert!(first.notes.concat().contains("10.255.255.254"));
+        assert_eq!(plan(&tunnelled.machine(), &request()).unwrap().notes, first.notes, "also once it is in force");
         let nat = Tree::new(&[("/etc/wsl.conf", ""), ("/etc/resolv.conf", "nameserver 172.23.144.1\n")]);
         assert!(plan(&nat.machine(), &request()).unwrap().notes.concat().contains("NAT without DNS tunnelling"));
     }

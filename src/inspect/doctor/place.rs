@@ -50,21 +50,28 @@ impl fmt::Display for Place {
 }
 
 fn container(machine: &Machine, variables: &BTreeMap<String, String>) -> Option<&'static str> {
-    let exists = |path: &str| matches!(machine.read(path), Ok(Some(_)));
-    if exists("/.dockerenv") {
+    let read = |path: &str| machine.read(path).ok().flatten();
+    // Written anew by each systemd that boots: a mark in the file system may have come with the tree.
+    if let Some(manager) = read("/run/systemd/container") {
+        return known_manager(manager.trim());
+    }
+    if read("/.dockerenv").is_some() {
         return Some("docker");
     }
-    if exists("/run/.containerenv") {
+    if read("/run/.containerenv").is_some() {
         return Some("podman");
     }
-    let cgroups = machine.read("/proc/1/cgroup").ok().flatten().unwrap_or_default();
+    let cgroups = read("/proc/1/cgroup").unwrap_or_default();
     let by_cgroup = CGROUP_MARKS.iter().find(|(mark, _)| cgroups.contains(mark)).map(|(_, engine)| *engine);
-    let told = || {
-        variables
-            .get("container")
-            .map(|name| CONTAINER_WORDS.iter().find(|word| *word == name).map_or("unknown engine", |word| *word))
-    };
-    by_cgroup.or_else(told)
+    by_cgroup.or_else(|| variables.get("container").and_then(|manager| known_manager(manager)))
+}
+
+/// A container manager by the word that systemd's convention has for it. WSL is none, though systemd says so.
+fn known_manager(word: &str) -> Option<&'static str> {
+    match word {
+        "wsl" => None,
+        _ => Some(MANAGERS.into_iter().find(|known| *known == word).unwrap_or("unknown manager")),
+    }
 }
 
 /// Microsoft's kernels name themselves in their version.
@@ -93,8 +100,8 @@ const CGROUP_MARKS: [(&str, &str); 5] = [
     ("/machine.slice/machine-", "systemd-nspawn"),
 ];
 
-/// What `$container` says, by systemd's convention.
-const CONTAINER_WORDS: [&str; 6] = ["systemd-nspawn", "docker", "podman", "lxc", "lxc-libvirt", "wsl"];
+/// Container managers, as systemd-detect-virt(1) calls them.
+const MANAGERS: [&str; 5] = ["systemd-nspawn", "docker", "podman", "lxc", "lxc-libvirt"];
 
 /// What hypervisors write where real firmware names its maker.
 const HYPERVISORS: [(&str, &str); 8] = [
@@ -155,5 +162,9 @@ mod tests {
         assert_eq!(container_in_wsl, "container (docker)");
         assert_eq!(place(&[WSL_KERNEL], &[("WSL_DISTRO_NAME", "Debian")]), "WSL distribution (Debian)");
         assert_eq!(place(&[], &[("container", "systemd-nspawn")]), "container (systemd-nspawn)");
+        let booted = ("run/systemd/container", "systemd-nspawn\n");
+        assert_eq!(place(&[(".dockerenv", ""), booted], &[]), "container (systemd-nspawn)");
+        let wsl_with_systemd = place(&[WSL_KERNEL, ("run/systemd/container", "wsl\n")], &[("container", "wsl")]);
+        assert_eq!(wsl_with_systemd, "WSL distribution");
     }
 }

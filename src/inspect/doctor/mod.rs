@@ -22,7 +22,7 @@ mod survey;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
+use self::survey::Survey;
 
 pub use self::bypass::public_resolvers;
 pub use self::place::Place;
@@ -32,22 +32,20 @@ pub use self::scene::{Request, Scene};
 /// Runs every check.
 pub async fn examine(scene: &Scene<'_>) -> Report {
     let mut report = Report { place: scene.place.to_string(), ..Report::default() };
-    let proven = examine_network(scene, &mut report).await;
-    let scene = Scene { proven, ..scene.clone() };
+    let survey = if scene.has_network() { Some(survey::take(scene).await) } else { None };
+    let scene = Scene { proven: survey.as_ref().map(Survey::proven), ..scene.clone() };
+    match &survey {
+        Some(survey) => judge_answers(&scene, survey, &mut report).await,
+        None => report.unseen("who answers, and what: these are the files of a machine that is not running here"),
+    }
     nameservers::count(&scene, &mut report);
     local::examine(&scene, &mut report).await;
     report
 }
 
-/// The checks that ask name servers. Returns the servers that proved to be pullgate; `None`: nobody was asked.
-async fn examine_network(scene: &Scene<'_>, report: &mut Report) -> Option<Vec<IpAddr>> {
-    if !scene.has_network() {
-        report.unseen("who answers, and what: these are the files of a machine that is not running here");
-        return None;
-    }
-    let survey = survey::take(scene).await;
-    resolver::judge(scene, &survey, report);
-    let ways = bypass::take(scene, &survey).await;
-    bypass::judge(scene, &survey, &ways, report);
-    Some(survey.proven())
+/// The checks of what name servers say.
+async fn judge_answers(scene: &Scene<'_>, survey: &Survey, report: &mut Report) {
+    resolver::judge(scene, survey, report);
+    let ways = bypass::take(scene, survey).await;
+    bypass::judge(scene, survey, &ways, report);
 }

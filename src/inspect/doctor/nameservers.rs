@@ -129,7 +129,7 @@ impl Remedy {
         let engine = if origin == Origin::Docker { Some("docker") } else { scene.place.engine() };
         if let Some(engine) = engine {
             let section = if engine == "kubernetes" { Section::Kubernetes } else { Section::DockerEngine };
-            return Self { command: format!("pullgate setup {engine} --write   (on the host of the engine)"), section };
+            return Self { command: setup_command(scene, engine) + "   (on the host of the engine)", section };
         }
         let target = match (origin, owner()) {
             (Origin::Resolved, _) | (_, Owner::Resolved) => "resolved",
@@ -142,8 +142,18 @@ impl Remedy {
             Place::VirtualMachine(_) => Section::DockerVm,
             Place::Host | Place::Container(_) => Section::DockerEngine,
         };
-        Self { command: format!("pullgate setup {target} --write"), section }
+        Self { command: setup_command(scene, target), section }
     }
+}
+
+/// How `setup` is called here: a pullgate of another machine has to be named.
+fn setup_command(scene: &Scene<'_>, target: &str) -> String {
+    if scene.settings.is_some() {
+        return format!("pullgate setup {target} --write");
+    }
+    let proven = scene.proven.iter().flatten().find(|address| !address.is_loopback());
+    let address = proven.map_or_else(|| "PULLGATE".to_owned(), ToString::to_string);
+    format!("pullgate setup {target} --address {address} --write")
 }
 
 impl fmt::Display for NameServer {
@@ -235,6 +245,18 @@ mod tests {
         assert_eq!(worst(&["198.18.10.1", "fd18:10::1"]), Severity::Ok);
         assert_eq!(worst(&["198.18.10.1"]), Severity::Problem);
         assert_eq!(worst(&[]), Severity::Problem);
+    }
+
+    #[test]
+    fn a_pullgate_of_another_machine_is_named_in_the_fix() {
+        let (_root, machine) = machine(&[]);
+        let request = Request::default();
+        let command = |proven: &[&str]| {
+            let proven = Some(proven.iter().map(|address| address.parse().unwrap()).collect());
+            Remedy::of(&Scene { proven, ..Scene::of(&machine, &request, None) }, Origin::ResolvConf).command
+        };
+        assert_eq!(command(&["127.0.0.53", "198.18.10.1"]), "pullgate setup resolv-conf --address 198.18.10.1 --write");
+        assert_eq!(command(&[]), "pullgate setup resolv-conf --address PULLGATE --write");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 """A whole machine or network behind pullgate: what is no registry goes on working, by services that the policy names."""
 
+from clients import APT, APT_OPTIONS
 from support.cases import case, check, equal
 from world import FORBIDDEN, MIRROR, POLICY, TINY
 
@@ -28,11 +29,7 @@ private-addresses = true
 
 WHOLE = POLICY.replace("registries = [", 'services = ["*"]\nregistries = [') + SERVICES
 
-APT = (
-    "printf 'deb [trusted=yes] http://{host}/ ./\\n' > /tmp/lab.list; mkdir -p /tmp/lists/partial;"
-    " apt-get update -o Acquire::Retries=0 -o Dir::Etc::SourceList=/tmp/lab.list -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists=/tmp/lists"
-    " && apt-cache policy lab-package -o Dir::Etc::SourceList=/tmp/lab.list -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists=/tmp/lists"
-)
+UPDATE = f"{APT} && apt-cache policy lab-package {APT_OPTIONS}"
 
 
 @case
@@ -62,7 +59,7 @@ LOOKUPS = {
 
 def updates(lab, machine):
     """apt reads the mirror's list, and knows its package then."""
-    done = lab.run(machine, APT.format(host=MIRROR))
+    done = lab.run(machine, UPDATE.format(host=MIRROR))
     equal(done.code, 0, f"exit of apt-get ({done.output})")
     check("Candidate: 1.0" in done.output, done.output)
     lab.requested("mirror", machine, "GET /./Packages")
@@ -73,7 +70,7 @@ def updates(lab, machine):
 def without_the_services_the_same_machine_hears_no(lab):
     """Without those services every one of these names is denied: it is they that make them work."""
     machine = "bookworm"
-    done = lab.run(machine, APT.format(host=MIRROR))
+    done = lab.run(machine, UPDATE.format(host=MIRROR))
     check(f"Could not resolve '{MIRROR}'" in done.output, done.output)
     for question, answer in LOOKUPS.items():
         check(answer not in lab.run(machine, question).output, f"{question} was answered")

@@ -1,9 +1,11 @@
 """Clients whose way to pullgate is an unusual one, and programs inside containers."""
 
+import dataclasses
+
 from clients import FORGET_DOCKER, for_each
 from engines import resolver
 from network import DEVELOPERS
-from support.cases import case, check, equal, wait_until
+from support.cases import case, check, equal
 from world import CDN, FORBIDDEN, REGISTRY, TINY
 
 ALLOWED, DENIED = f"{REGISTRY}/{TINY}", f"{FORBIDDEN}/{TINY}"
@@ -93,7 +95,7 @@ def back_to_pullgate(guest):
 
 # ── in containers ──
 
-# Each with the file of the resolver that asks: musl's, glibc's, and busybox' own.
+# Each with a resolver of its own: how it is run, and what it prints when the name is denied.
 PROGRAMS = {
     "musl": ("resolve-musl {host}", "{host}: Name does not resolve"),
     "glibc": ("resolve-glibc {host}", "{host}: Name or service not known"),
@@ -102,68 +104,76 @@ PROGRAMS = {
 }
 
 
-class Engine:
-    """What runs containers, on one machine; and what its user networks have as resolver."""
+@dataclasses.dataclass(frozen=True)
+class Runner:
+    """What runs containers, or builds images in them, on one machine."""
 
-    def __init__(self, name, machine, command, resolver):
-        self.name, self.machine, self.command, self.resolver = name, machine, command, resolver
+    name: str
+    machine: str
+    command: str
+    forget: str
+
+    @property
+    def user_resolver(self):
+        """What its user networks have as resolver: Docker's own, or podman's on the network's own address."""
+        return "127.0.0.11" if self.command == "docker" else ""
 
 
+FORGET_PODMAN = "podman rmi --all --force"
 RUNNERS = [
-    Engine("docker-20", "bookworm", "docker", "127.0.0.11"),
-    Engine("docker-26", "trixie", "docker", "127.0.0.11"),
-    Engine("docker-26-store", "trixie-store", "docker", "127.0.0.11"),
-    Engine("podman-4", "bookworm", "podman", ""),
-    Engine("podman-5", "trixie", "podman", ""),
+    Runner("docker-20", "bookworm", "docker", FORGET_DOCKER),
+    Runner("docker-26", "trixie", "docker", FORGET_DOCKER),
+    Runner("docker-26-store", "trixie-store", "docker", FORGET_DOCKER),
+    Runner("podman-4", "bookworm", "podman", FORGET_PODMAN),
+    Runner("podman-5", "trixie", "podman", FORGET_PODMAN),
 ]
 
 
 @for_each(RUNNERS)
-def containers_resolve_what_is_allowed(lab, engine):
+def containers_resolve_what_is_allowed(lab, runner):
     """musl, glibc and busybox in a container on the default network: allowed names resolve, others do not."""
-    resolves_in_containers(lab, engine, "", DEVELOPERS.gateway)
+    resolves_in_containers(lab, runner, "", DEVELOPERS.gateway)
 
 
 @for_each(RUNNERS)
-def containers_on_a_user_network_resolve_what_is_allowed(lab, engine):
+def containers_on_a_user_network_resolve_what_is_allowed(lab, runner):
     """The same on a network of the user's, where Docker puts its own resolver, 127.0.0.11, in between."""
-    equal(lab.run(engine.machine, f"{engine.command} network create lab").code, 0, "exit of network create")
-    lab.defer(lambda: lab.run(engine.machine, f"{engine.command} network rm --force lab || {engine.command} network rm lab"))
-    resolves_in_containers(lab, engine, "--network lab", engine.resolver)
+    equal(lab.run(runner.machine, f"{runner.command} network create lab").code, 0, "exit of network create")
+    lab.defer(lambda: lab.run(runner.machine, f"{runner.command} network rm --force lab || {runner.command} network rm lab"))
+    resolves_in_containers(lab, runner, "--network lab", runner.user_resolver)
 
 
-def resolves_in_containers(lab, engine, network, resolver):
-    lab.defer(lambda: lab.run(engine.machine, f"{engine.command} image prune --all --force"))
+def resolves_in_containers(lab, runner, network, resolver):
+    lab.defer(lambda: lab.run(runner.machine, runner.forget))
     steps = ["cat /etc/resolv.conf", f"resolve-musl {REGISTRY}", f"resolve-glibc {REGISTRY}", f"nslookup {REGISTRY}"]
     steps += [command.format(host=FORBIDDEN) for command, _ in PROGRAMS.values()]
-    done = lab.run(engine.machine, f"{engine.command} run --rm {network} {ALLOWED} sh -c '{'; '.join(steps)}' 2>&1")
+    done = lab.run(runner.machine, f"{runner.command} run --rm {network} {ALLOWED} sh -c '{'; '.join(steps)}' 2>&1")
     check(f"nameserver {resolver}" in done.output, f"another resolver: {done.output}")
     equal(done.output.count("198.18.1.10"), 3, f"allowed names: {done.output}")
     for program, (_, text) in PROGRAMS.items():
         check(text.format(host=FORBIDDEN) in done.output, f"{program} prints {done.output}")
     lab.untouched("forbidden")
-    equal(lab.logged(engine.machine, FORBIDDEN)["verdict"], "deny")
+    equal(lab.logged(runner.machine, FORBIDDEN)["verdict"], "deny")
 
 
 # ── in builds ──
 
 STEPS = r"printf 'FROM {image}\nRUN {run}\n' | "
 BUILDERS = [
-    Engine("docker-20-classic", "bookworm", STEPS + "DOCKER_BUILDKIT=0 docker build --no-cache -", ""),
-    Engine("docker-20-buildkit", "bookworm", STEPS + "DOCKER_BUILDKIT=1 docker build --no-cache --progress=plain -", ""),
-    Engine("docker-26-classic", "trixie", STEPS + "DOCKER_BUILDKIT=0 docker build --no-cache -", ""),
-    Engine("docker-26-buildx", "trixie", STEPS + "docker buildx build --no-cache --progress=plain -", ""),
-    Engine("docker-26-store-buildx", "trixie-store", STEPS + "docker buildx build --no-cache --progress=plain -", ""),
-    Engine("buildah-1.28", "bookworm", STEPS + "buildah bud --no-cache -f - .", ""),
-    Engine("podman-5", "trixie", STEPS + "podman build --no-cache -f - .", ""),
+    Runner("docker-20-classic", "bookworm", STEPS + "DOCKER_BUILDKIT=0 docker build --no-cache -", FORGET_DOCKER),
+    Runner("docker-20-buildkit", "bookworm", STEPS + "DOCKER_BUILDKIT=1 docker build --no-cache --progress=plain -", FORGET_DOCKER),
+    Runner("docker-26-classic", "trixie", STEPS + "DOCKER_BUILDKIT=0 docker build --no-cache -", FORGET_DOCKER),
+    Runner("docker-26-buildx", "trixie", STEPS + "docker buildx build --no-cache --progress=plain -", FORGET_DOCKER),
+    Runner("docker-26-store-buildx", "trixie-store", STEPS + "docker buildx build --no-cache --progress=plain -", FORGET_DOCKER),
+    Runner("buildah-1.28", "bookworm", STEPS + "buildah bud --no-cache -f - .", FORGET_PODMAN),
+    Runner("podman-5", "trixie", STEPS + "podman build --no-cache -f - .", FORGET_PODMAN),
 ]
 
 
 @for_each(BUILDERS)
 def a_run_step_resolves_what_is_allowed(lab, builder):
     """A RUN step resolves the registry and not the forbidden one; a build that reaches for that fails."""
-    forget = "podman rmi --all --force" if "docker" not in builder.name else FORGET_DOCKER
-    lab.defer(lambda: lab.run(builder.machine, f"cd /tmp; {forget}"))
+    lab.defer(lambda: lab.run(builder.machine, builder.forget))
     build = lambda step: lab.run(builder.machine, "cd /tmp; " + builder.command.format(image=ALLOWED, run=step))
     done = build(f"resolve-musl {REGISTRY} && resolve-glibc {REGISTRY}")
     equal((done.code, done.output.count(f"{REGISTRY}: 198.18.1.10") >= 2), (0, True), done.output)
@@ -193,4 +203,7 @@ def a_buildx_builder_starts_from_an_allowed_image_only(lab):
     done = lab.run(machine, BUILDER.format(options=f"--driver-opt image={ALLOWED}"))
     check(f"pulling image {ALLOWED}" in done.output and "no such host" not in done.output, done.output)
     lab.requested("registry", machine, "/manifests/")
+    # No package has a buildkitd to put in that image. What it would pull by is the resolver of its container.
+    resolver = lab.run(machine, "cat $(docker inspect --format '{{.ResolvConfPath}}' buildx_buildkit_lab0)").output
+    check(f"nameserver {DEVELOPERS.gateway}" in resolver, f"the builder's resolver: {resolver}")
     lab.untouched("forbidden")

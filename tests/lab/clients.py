@@ -174,7 +174,11 @@ class Program:
     denied: str
 
 
-APT = "printf 'deb [trusted=yes] http://{host}/ ./\n' > /tmp/lab.list; apt-get update -o Acquire::Retries=0 -o Dir::Etc::SourceList=/tmp/lab.list -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists=/tmp"
+APT_OPTIONS = "-o Acquire::Retries=0 -o Dir::Etc::SourceList=/tmp/lab.list -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists=/tmp/lists"
+APT = (
+    r"printf 'deb [trusted=yes] http://{host}/ ./\n' > /tmp/lab.list; mkdir -p /tmp/lists/partial; "
+    f"apt-get update {APT_OPTIONS}"
+)
 PYTHON = "python3 -c 'import urllib.request as web; web.urlopen(\"https://{host}/\")'"
 
 PROGRAMS = [
@@ -183,5 +187,5 @@ PROGRAMS = [
     Program("apt-2.6", "bookworm", APT, "Could not resolve '{host}'"),
     Program("apt-3.0", "trixie", APT, "Could not resolve '{host}'"),
     Program("python", "bookworm", PYTHON, "[Errno -2] Name or service not known"),
-    Program("getent", "trixie", "getent ahosts {host} || echo $?", "2"),
+    Program("getent", "trixie", "getent ahosts {host} || echo getent ended with $?", "getent ended with 2"),
 ]

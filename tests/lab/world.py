@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
+import traceback
 from functools import cached_property
 from pathlib import Path
 
@@ -38,6 +38,10 @@ FOREIGN = ["198.18.1.88", "8.8.8.8", "8.8.4.4"]
 TINY = "team/tiny:1"
 LARGE = "team/large:1"
 LARGE_MEGABYTES = 200
+
+# Where the lab keeps everything, and how much that may be: images above all, in the stores of several engines.
+SCRATCH = Path("/run/lab")
+SIZE = "12g"
 
 # What every case begins with.
 POLICY = f"""\
@@ -70,22 +74,23 @@ def run(cases, binary, logs):
     """Runs the cases one after another in one lab; returns the exit code. The namespaces are this run's own."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     make_machine()
-    scratch = Path(tempfile.mkdtemp(prefix="pullgate-lab-"))
-    sh(f"mount -t tmpfs -o size=12g tmpfs {scratch}")
-    world = World(binary, scratch / "world")
+    world = World(binary, SCRATCH / "world")
     try:
         world.start()
-        return run_cases(cases, lambda folder: Lab(world, folder), scratch, logs)
+        return run_cases(cases, lambda folder: Lab(world, folder), SCRATCH, logs)
     finally:
         world.stop()
-        sh(f"umount -R {scratch}")
-        scratch.rmdir()
 
 
 def make_machine():
-    """Turns the fresh namespaces into a machine without any network, whose /etc, /run and containers are its own."""
+    """Turns the fresh namespaces into a machine without any network, whose /etc, /run and containers are its own.
+
+    All that the lab writes lies in memory that goes with the namespaces, however the run ends.
+    """
     sh("ip link set lo up")
     sh("mount -t tmpfs tmpfs /run")
+    SCRATCH.mkdir()
+    sh(f"mount -t tmpfs -o size={SIZE} tmpfs {SCRATCH}")
     os.makedirs("/run/overlay/up")
     os.makedirs("/run/overlay/work")
     sh("mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/overlay/up,workdir=/run/overlay/work /etc")
@@ -146,7 +151,10 @@ class World:
     def stop(self):
         """Ends everything, last one first."""
         while self.ends:
-            self.ends.pop()()
+            try:
+                self.ends.pop()()
+            except Exception:  # what cannot be ended in order dies with the namespaces
+                traceback.print_exc()
 
     def fill(self, folder, host, image):
         """Pushes an image that was built in `folder`, around pullgate."""

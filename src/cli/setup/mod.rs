@@ -183,7 +183,7 @@ fn plan(target: &Target, site: &Site, options: &Options, how: &How, output: &mut
         output.json(&report)?;
         return Ok(code);
     }
-    report.print(output)?;
+    report.print(how.root.as_deref(), output)?;
     output.finish()?;
     if let Some(report) = how.examine(options)? {
         writeln!(output, "\n`pullgate doctor`, as things are now:")?;
@@ -226,7 +226,7 @@ impl From<ApplyFault> for Failure {
             ApplyFault::Io { .. } => return Self::Io(message),
             ApplyFault::Changed(_) => "nothing was written; run it again",
             ApplyFault::ChangedSince(_) => {
-                "nothing was restored; undo what changed them first, or restore them all the same with --force"
+                "nothing was restored; take those changes out first, or go back to the originals without them with --force"
             }
             ApplyFault::ForeignRecord(_) => "run the undo as the user who ran the setup, usually with sudo",
         };

@@ -1,7 +1,7 @@
 //! What `setup` says: as text, and as the JSON of `--json`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -80,8 +80,8 @@ impl PlanReport {
         }
     }
 
-    /// Writes it for people.
-    pub(super) fn print(&self, output: &mut Output) -> Result<(), Failure> {
+    /// Writes it for people; `root` is the folder of the machine's files if it is another one.
+    pub(super) fn print(&self, root: Option<&Path>, output: &mut Output) -> Result<(), Failure> {
         if self.changes.is_empty() {
             writeln!(output, "{}: nothing to change, every file is as it should be", self.target)?;
             print_commands("If it has not been done since they were written, run:", &self.commands, &[], output)?;
@@ -95,9 +95,10 @@ impl PlanReport {
         match &self.record {
             Some(record) => writeln!(
                 output,
-                "Written. What was there before is kept in {}; `pullgate setup {} --undo` puts it back.",
+                "Written. What was there before is kept in {}; `pullgate setup {} --undo{}` puts it back.",
                 record.display(),
-                self.target
+                self.target,
+                root.map(|root| format!(" --root {}", root.display())).unwrap_or_default()
             )?,
             None => writeln!(output, "Nothing has been written: --write does it.")?,
         }

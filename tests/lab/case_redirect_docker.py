@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import network
-from case_redirect import GOOGLE, redirect
+from case_redirect import FOREIGN6, GOOGLE, redirect
 from engines import CONTAINERS, DAEMON, IMAGES, resolver
 from network import DEVELOPERS
 from support import service
@@ -21,6 +21,8 @@ from world import CDN, FORBIDDEN, PATH, REGISTRY, TINY, UPSTREAM
 
 TREES = {"bookworm": lambda: Path("/"), "trixie": trixie_tree}
 DOCKER0 = DAEMON["bip"].split("/")[0]
+# An IPv6 network of Docker's, and its bridge's address.
+NETWORK6, DOCKER6 = "fd18:40::/64", "fd18:40::1"
 IMAGE = f"{REGISTRY}/{TINY}"
 CLIENTS = ("--interface", "docker0", "--interface", "br-*", "--interface", "podman*", "--interface", "cni-podman*")
 
@@ -43,8 +45,8 @@ HOST_ASKS = {
 
 SETTINGS = f"""\
 [server]
-listen = ["127.0.0.1:53", "{DOCKER0}:53"]
-clients = ["127.0.0.0/8", "198.18.0.0/15"]
+listen = ["127.0.0.1:53", "{DOCKER0}:53", "[{DOCKER6}]:53"]
+clients = ["127.0.0.0/8", "198.18.0.0/15", "fd18::/16"]
 
 [upstream]
 servers = ["{UPSTREAM}"]
@@ -140,7 +142,7 @@ def set_resolver(machine, server):
 def docker_host(world, name):
     """A machine with dockerd and pullgate as a service, all of whose resolvers are foreign; booted once."""
     machine = f"host-{name}"
-    network.add_machine(machine, DEVELOPERS, 40 + list(TREES).index(name))
+    network.add_machine(machine, DEVELOPERS, number_of(name))
     guest = Guest(world.folder, machine, TREES[name](), machine, scratch=IMAGES, engine=True)
     world.authority.trust_in(guest.tree)
     guest.write("/etc/resolv.conf", resolver(GOOGLE))
@@ -181,6 +183,27 @@ def redirect_on_a_docker_host_holds_for_containers(lab, name):
     equal(resolves(lab, host, HOST_ASKS, FORBIDDEN), list(HOST_ASKS), "the host, without --local")
     host.must(f"docker rmi {FORBIDDEN}/{TINY}")
     check(FORBIDDEN in host.must("pullgate log --json"), "the log has no line of it")
+
+
+@for_each_debian
+def redirect_on_a_docker_host_holds_over_ipv6(lab, name):
+    """A container on an IPv6 network of Docker's that asks a foreign server over IPv6: it leaks; redirected, it does not."""
+    host = docker_host(lab.world, name)
+    prepare_engines(lab, host)
+    lab.defer(lambda: host("docker network rm six"))
+    host.must(f"docker network create --ipv6 --subnet {NETWORK6} --gateway {DOCKER6} --subnet 198.18.81.0/24 six")
+    host.must("sysctl -qw net.ipv6.conf.all.forwarding=1")
+    network.run_in(network.GATEWAY, f"ip -6 route replace {NETWORK6} via {DEVELOPERS.hosts(number_of(name))[1]}")
+    asks = {"over IPv6": f"docker run --rm --network six {IMAGE} nslookup {{name}} {FOREIGN6}"}
+    equal(resolves(lab, host, asks, FORBIDDEN), list(asks), "not redirected")
+    redirect_on(lab, host, *CLIENTS, "--address", DOCKER0, "--address", DOCKER6)
+    equal(resolves(lab, host, asks, FORBIDDEN), [])
+    equal(resolves(lab, host, asks, REGISTRY), list(asks))
+
+
+def number_of(name):
+    """The number of a Docker host's machine in the developers' network."""
+    return 40 + list(TREES).index(name)
 
 
 def finds_its_neighbour(lab, host, engine):

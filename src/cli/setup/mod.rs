@@ -228,7 +228,10 @@ impl From<ApplyFault> for Failure {
             ApplyFault::ChangedSince(_) => {
                 "nothing was restored; take those changes out first, or go back to the originals without them with --force"
             }
-            ApplyFault::ForeignRecord(_) => "run the undo as the user who ran the setup, usually with sudo",
+            ApplyFault::ForeignRecord(_) => {
+                "run it as the user who ran the setup, usually with sudo; what a first start of the service has taken \
+                 over can be looked at and taken back with chown"
+            }
         };
         Self::Settings { message, hint: Some(hint.to_owned()) }
     }

@@ -46,7 +46,7 @@ HOST_ASKS = {
 SETTINGS = f"""\
 [server]
 listen = ["127.0.0.1:53", "{DOCKER0}:53", "[{DOCKER6}]:53"]
-clients = ["127.0.0.0/8", "198.18.0.0/15", "fd18::/16"]
+clients = ["127.0.0.0/8", "198.18.0.0/15", "fd18::/16", "10.88.0.0/16"]
 
 [upstream]
 servers = ["{UPSTREAM}"]
@@ -148,6 +148,7 @@ def docker_host(world, name):
     guest.write("/etc/resolv.conf", resolver(GOOGLE))
     guest.write("/etc/docker/daemon.json", json.dumps({**DAEMON, "dns": [GOOGLE]}))
     guest.write("/etc/containers/containers.conf", CONTAINERS)
+    guest.write("/etc/systemd/system/docker.service.d/often.conf", "[Unit]\nStartLimitIntervalSec=0\n")
     service.install(guest, world.pullgate.binary, SETTINGS, POLICY)
     guest.boot()
     world.ends.append(guest.power_off)

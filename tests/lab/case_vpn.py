@@ -40,7 +40,7 @@ private-addresses = true
 
 SETTINGS = """\
 [server]
-listen = ["127.0.0.1:53", "198.18.10.40:53"]
+listen = ["127.0.0.1:53", "198.18.10.60:53"]
 
 [upstream]
 servers = ["system"]
@@ -64,7 +64,7 @@ class Laptop:
     def __init__(self, lab):
         self.lab = lab
         self.asked = 0
-        network.add_machine(LAPTOP, DEVELOPERS, 40)
+        network.add_machine(LAPTOP, DEVELOPERS, 60)
         lab.defer(lambda: network.remove_machine(LAPTOP))
         self.open_office()
         self.guest = TRIXIE.guest(lab, LAPTOP, LAPTOP, engine=True)
@@ -178,6 +178,6 @@ def vpn_that_writes_resolv_conf(lab):
     laptop.guest.must("mv /root/before /etc/resolv.conf")
     laptop.disconnect()
     laptop.asks("home.lab.test", HOME)
-    laptop.guest.must("rm /etc/pullgate/resolv.conf; echo nameserver 198.18.10.40 > /etc/resolv.conf")
+    laptop.guest.must("rm /etc/pullgate/resolv.conf; echo nameserver 198.18.10.60 > /etc/resolv.conf")
     laptop.keeps("home.lab.test", HOME)
     laptop.stayed_itself()

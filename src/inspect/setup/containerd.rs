@@ -10,7 +10,8 @@
 
 use toml_edit::Array;
 
-use super::{Plan, Request, SetupFault, resolv_conf, service};
+use super::service::{self, Service};
+use super::{Plan, Request, SetupFault, resolv_conf};
 use crate::inspect::edit::toml;
 use crate::inspect::machine::Machine;
 
@@ -73,7 +74,8 @@ fn plan_host(plan: &mut Plan, machine: &Machine, request: &Request) -> Result<()
 }
 
 fn plan_engine(plan: &mut Plan, machine: &Machine, request: &Request) -> Result<(), SetupFault> {
-    service::ask_pullgate(plan, machine, request, "containerd", "containerd pulls by it; containers go on")?;
+    let containerd = Service { name: "containerd", restart: "containerd pulls by it; containers go on", mounts: None };
+    service::ask_pullgate(plan, machine, request, &containerd)?;
     plan.note(
         "ctr and nerdctl pull in their own process: they, like everything else on this machine, are not restricted",
     );

@@ -22,6 +22,7 @@ mod plan;
 mod record;
 mod service;
 mod standing;
+mod start;
 #[cfg(test)]
 mod testing;
 

@@ -1,10 +1,13 @@
 //! One service alone asks pullgate: a drop-in of systemd binds another resolv.conf over the one that it sees.
 //!
 //! The service gets a mount namespace of its own for that ([BindReadOnlyPaths]), in which what the host mounts appears and
-//! what it mounts itself stays. What is bound over a file is gone as soon as anybody replaces that file by a rename, as
-//! everybody who writes a resolv.conf does: the kernel takes the mount away in every namespace. So where resolv.conf
-//! leads to systemd-resolved, its whole folder is bound over, which no rename reaches; elsewhere a unit looks every second
-//! and binds again. (A path unit of systemd does not see what happens while its service runs.)
+//! what it mounts itself stays. Where others have to see that, as containerd has to see the file systems that Docker
+//! mounts for containers, systemd cannot make the namespace: a script does, which leaves one folder shared.
+//!
+//! What is bound over a file is gone as soon as anybody replaces that file by a rename, as everybody who writes a
+//! resolv.conf does: the kernel takes the mount away in every namespace. So where resolv.conf leads to systemd-resolved,
+//! its whole folder is bound over, which no rename reaches; elsewhere a unit looks every second and binds again. (A path
+//! unit of systemd does not see what happens while its service runs.)
 //!
 //! Programs that use glibc's resolver ask nss-resolve where nsswitch.conf names it, and that asks systemd-resolved
 //! whatever resolv.conf says. In resolved's folder its socket is out of reach; elsewhere another nsswitch.conf is bound.
@@ -14,50 +17,98 @@
 use std::path::Path;
 
 use super::owner::{Owner, RESOLV_CONF};
-use super::{Change, Command, Plan, Request, SetupFault};
+use super::{Change, Command, Plan, Request, SetupFault, start};
 use crate::inspect::machine::{FileState, Machine};
 use crate::resolv_conf::ResolvConf;
 
-/// Plans that a service, such as `containerd`, asks pullgate and no other server. `restart` says what its restart does.
+/// A service that is to be set apart.
+pub(super) struct Service<'a> {
+    /// What systemd calls it, without `.service`.
+    pub(super) name: &'a str,
+    /// What its restart does.
+    pub(super) restart: &'a str,
+    /// The folder below which it mounts what others must see, if there is one.
+    pub(super) mounts: Option<&'a str>,
+}
+
+/// What stands where, and in whose place the service is to see it.
+type Bind = (String, &'static str);
+
+/// Plans that a service asks pullgate and no other server.
 pub(super) fn ask_pullgate(
     plan: &mut Plan,
     machine: &Machine,
     request: &Request,
-    service: &str,
-    restart: &str,
+    service: &Service<'_>,
 ) -> Result<(), SetupFault> {
-    let resolver = resolver(machine, request, service)?;
-    let folder = format!("/etc/pullgate/services/{service}");
+    let resolver = resolver(machine, request, service.name)?;
+    let folder = format!("/etc/pullgate/services/{}", service.name);
     plan.write(machine, format!("{folder}/resolv.conf"), &*resolver, "what the service is to see as its resolv.conf")?;
     let owner = Owner::find(machine).map_err(|error| SetupFault::reading(RESOLV_CONF.as_ref(), &error))?;
-    let mut settings = format!("{HEAD}[Service]\n");
+    let mut binds: Vec<Bind> = Vec::new();
     let mut why = "the service sees that in the place of the host's, and nobody else does";
     if owner == Owner::Resolved {
         plan.write(machine, format!("{folder}/stub-resolv.conf"), &*resolver, "the same under its other name")?;
-        settings.extend(["BindReadOnlyPaths=", &folder, ":/run/systemd/resolve\n"]);
+        binds.push((folder.clone(), RESOLVED));
         why = "the service, and nobody else, sees that folder and not resolved's, nor the socket that nss-resolve asks";
     } else {
-        settings.extend(["BindReadOnlyPaths=", &folder, "/resolv.conf:", RESOLV_CONF, "\n"]);
+        binds.push((format!("{folder}/resolv.conf"), RESOLV_CONF));
         let switch = SetupFault::read(machine, NSSWITCH)?.unwrap_or_default();
         if let Some(without) = without_resolve(&switch) {
             let path = format!("{folder}/nsswitch.conf");
-            settings.extend(["BindReadOnlyPaths=", &path, ":", NSSWITCH, "\n"]);
-            plan.write(machine, path, without, "without nss-resolve, which asks past resolv.conf")?;
+            plan.write(machine, &path, without, "without nss-resolve, which asks past resolv.conf")?;
+            binds.push((path, NSSWITCH));
         }
     }
-    plan.write(machine, drop_in(service), settings, why)?;
+    let settings = match service.mounts {
+        None => bound_by_systemd(&binds),
+        Some(root) => started_by_script(plan, machine, service, root, &folder, &binds)?,
+    };
+    plan.write(machine, drop_in(service.name), format!("{HEAD}[Service]\n{settings}"), why)?;
     plan.command("systemctl daemon-reload", "systemd reads the units");
     if owner != Owner::Resolved {
-        keep_bound(plan, machine, service, &folder)?;
+        keep_bound(plan, machine, service.name, &folder)?;
     }
-    plan.command(&format!("systemctl restart {service}"), restart);
+    plan.command(&format!("systemctl restart {}", service.name), service.restart);
     plan.undo_commands.extend(plan.commands.iter().cloned());
     Ok(())
 }
 
-/// The drop-in that sets a service apart.
+/// The drop-in that sets a service apart: the last one, whose `ExecStart=` holds.
 pub(super) fn drop_in(service: &str) -> String {
-    format!("/etc/systemd/system/{service}.service.d/50-pullgate.conf")
+    format!("/etc/systemd/system/{service}.service.d/zz-pullgate.conf")
+}
+
+fn bound_by_systemd(binds: &[Bind]) -> String {
+    binds.iter().fold(String::new(), |lines, (from, to)| lines + &format!("BindReadOnlyPaths={from}:{to}\n"))
+}
+
+/// Plans the script that starts the service in a namespace of its own, and returns the settings that have it do so.
+fn started_by_script(
+    plan: &mut Plan,
+    machine: &Machine,
+    service: &Service<'_>,
+    root: &str,
+    folder: &str,
+    binds: &[Bind],
+) -> Result<String, SetupFault> {
+    let command = start::command(machine, service.name)?;
+    let path = format!("{folder}/start");
+    let binds = binds.iter().fold(String::new(), |lines, (from, to)| lines + &format!("    bind {from} {to}\n"));
+    let text =
+        START.replace("{service}", service.name).replace("{root}", &quoted(root)).replace("    {binds}\n", &binds);
+    plan.write(
+        machine,
+        &path,
+        text,
+        "starts the service where it sees other files, and all others see what it mounts",
+    )?;
+    Ok(format!("ExecStart=\nExecStart=/bin/sh {path} {command}\n"))
+}
+
+/// A word of the shell.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// A resolv.conf with pullgate alone, and the search list and options of the host's.
@@ -114,6 +165,28 @@ fn without_resolve(text: &str) -> Option<String> {
 }
 
 const NSSWITCH: &str = "/etc/nsswitch.conf";
+const RESOLVED: &str = "/run/systemd/resolve";
+/// Every command is run in the place of the one before, so that systemd goes on knowing the service's process. What is
+/// mounted at a place of its own stays shared when the file systems of the bound files no longer are.
+const START: &str = r#"#!/bin/sh
+# Written by `pullgate setup`: starts {service} so that it alone sees other files, and everybody sees what it mounts below
+# {root}.
+set -e
+
+bind() {
+    mount --make-slave "$(findmnt --noheadings --output TARGET --target "$2")"
+    mount --bind "$1" "$2"
+}
+
+if [ "$1" = --apart ]; then
+    shift
+    {binds}
+    exec "$@"
+fi
+mkdir -p {root}
+mountpoint -q {root} || mount --bind {root} {root}
+exec unshare --mount --propagation unchanged /bin/sh "$0" --apart "$@"
+"#;
 const HEAD: &str = "# Written by `pullgate setup`.\n";
 const KEEPER: &str = r"# Written by `pullgate setup`.
 [Unit]
@@ -143,7 +216,15 @@ mod tests {
 
     fn plan(machine: &Machine) -> Result<Plan, SetupFault> {
         let mut plan = Plan::new("test");
-        ask_pullgate(&mut plan, machine, &request(), "containerd", "starts anew")?;
+        let containerd = Service { name: "containerd", restart: "starts anew", mounts: None };
+        ask_pullgate(&mut plan, machine, &request(), &containerd)?;
+        Ok(plan)
+    }
+
+    fn plan_mounting(machine: &Machine) -> Result<Plan, SetupFault> {
+        let mut plan = Plan::new("test");
+        let docker = Service { name: "docker", restart: "starts anew", mounts: Some("/var/lib/docker") };
+        ask_pullgate(&mut plan, machine, &request(), &docker)?;
         Ok(plan)
     }
 
@@ -201,5 +282,23 @@ mod tests {
         assert_eq!(switch.as_deref(), Some("passwd: files\nhosts:          files dns\n"));
         let binds = file(&plan, &drop_in("containerd")).unwrap();
         assert!(binds.contains("/nsswitch.conf:/etc/nsswitch.conf\n"), "{binds}");
+    }
+
+    #[test]
+    fn what_a_service_mounts_for_others_is_seen_by_them() {
+        let unit = ("/lib/systemd/system/docker.service", "[Service]\nExecStart=/usr/sbin/dockerd -H fd:// $OPTIONS\n");
+        let tree = Tree::new(&[("/etc/resolv.conf", "nameserver 192.0.2.1\n"), unit]);
+        let plan = tree.apply(plan_mounting);
+        let settings = file(&plan, &drop_in("docker")).unwrap();
+        let start = "/bin/sh /etc/pullgate/services/docker/start /usr/sbin/dockerd -H fd:// $OPTIONS";
+        assert!(settings.ends_with(&format!("[Service]\nExecStart=\nExecStart={start}\n")), "{settings}");
+        let script = file(&plan, "/etc/pullgate/services/docker/start").unwrap();
+        assert!(
+            script.contains("\n    bind /etc/pullgate/services/docker/resolv.conf /etc/resolv.conf\n    exec "),
+            "{script}"
+        );
+        assert!(
+            script.contains("\nmountpoint -q '/var/lib/docker' || mount --bind '/var/lib/docker' '/var/lib/docker'\n")
+        );
     }
 }

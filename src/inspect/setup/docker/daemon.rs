@@ -16,6 +16,8 @@ pub(super) struct Daemon {
     path: PathBuf,
     /// with this text; empty if there is none.
     text: String,
+    /// Where it keeps images and mounts containers' file systems.
+    root: String,
 }
 
 impl Daemon {
@@ -29,8 +31,13 @@ impl Daemon {
             return Err(SetupFault::new(message).hint(hint));
         }
         let text = machine.read(&path).map_err(|error| SetupFault::reading(&path, &error))?.unwrap_or_default();
-        let daemon = Self { path, text };
+        let flag = ["--data-root", "--graph", "-g"].iter().find_map(|flag| flags.value(flag));
+        let root = flag.map_or(DATA_ROOT, |(_, root)| root).to_owned();
+        let mut daemon = Self { path, text, root };
         edit::read(&daemon.text, &["dns"]).map_err(|fault| daemon.fault(&fault))?;
+        if let Some(Value::String(root)) = daemon.value("data-root") {
+            daemon.root = root;
+        }
         Ok(daemon)
     }
 
@@ -39,6 +46,11 @@ impl Daemon {
         let value = self.value("dns").unwrap_or_default();
         let words = value.as_array().into_iter().flatten().filter_map(Value::as_str);
         words.filter_map(|word| word.parse().ok()).collect()
+    }
+
+    /// The folder below which it mounts the file systems of containers.
+    pub(super) fn root(&self) -> &str {
+        &self.root
     }
 
     /// The address that its default bridge is to have.
@@ -125,6 +137,7 @@ pub(super) fn rootless(machine: &Machine) -> Vec<String> {
     files.filter(|path| machine.locate(path).exists()).map(|path| path.display().to_string()).collect()
 }
 
+const DATA_ROOT: &str = "/var/lib/docker";
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 const DROP_INS: &str = "/etc/systemd/system/docker.service.d";
 const FLAG_FILES: [&str; 5] = [

@@ -10,7 +10,8 @@ use super::listen::covers;
 use crate::address::DNS_PORT;
 use crate::inspect::machine::Machine;
 use crate::inspect::setup::owner::RESOLV_CONF;
-use crate::inspect::setup::{Plan, Request, SetupFault, service};
+use crate::inspect::setup::service::{self, Service};
+use crate::inspect::setup::{Plan, Request, SetupFault};
 use crate::resolv_conf::ResolvConf;
 
 /// Plans it.
@@ -25,7 +26,8 @@ pub(super) fn plan(machine: &Machine, request: &Request, daemon: &Daemon) -> Res
     let mut plan = Plan::new(TARGET);
     let servers = container_servers(request, daemon, &host)?;
     daemon.set_dns(&mut plan, machine, &servers, "containers and RUN steps go on asking the host's own resolver")?;
-    service::ask_pullgate(&mut plan, machine, request, SERVICE, daemon.restart_disturbs())?;
+    let docker = Service { name: SERVICE, restart: daemon.restart_disturbs(), mounts: Some(daemon.root()) };
+    service::ask_pullgate(&mut plan, machine, request, &docker)?;
     holes(&mut plan, &servers);
     Ok(plan)
 }
@@ -82,7 +84,6 @@ fn holes(plan: &mut Plan, servers: &[IpAddr]) {
         "Docker in Docker and buildx builders of the driver docker-container pull inside a container, and ask its resolver",
         "podman, buildah, skopeo and containerd's `ctr` are no part of the daemon, and ask the host's resolver",
         "a container, or anybody on this host, still resolves every registry's name: this scope restricts the daemon only",
-        "the daemon's mounts are its own now: what a volume driver mounts is not seen by the host",
     ] {
         plan.note(hole);
     }

@@ -15,7 +15,11 @@ const SETTINGS: &str = "# mine\n[server]\nlisten = [\"127.0.0.1\"] # here\nworke
 /// A machine with a resolv.conf by hand, pullgate on loopback, and these files.
 fn tree(files: &[(&str, &str)]) -> TempDir {
     let root = TempDir::new().unwrap();
-    let usual = [("etc/resolv.conf", "nameserver 192.0.2.1\nsearch lan\n"), ("etc/pullgate/pullgate.toml", SETTINGS)];
+    let usual = [
+        ("etc/resolv.conf", "nameserver 192.0.2.1\nsearch lan\n"),
+        ("etc/pullgate/pullgate.toml", SETTINGS),
+        ("lib/systemd/system/docker.service", "[Service]\nExecStart=/usr/sbin/dockerd -H fd://\n"),
+    ];
     for (path, text) in [&usual, files].concat() {
         let path = root.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -156,13 +160,23 @@ fn what_a_restart_does_to_containers_is_said() {
 fn the_engine_alone_asks_us_and_containers_whom_the_host_asked() {
     let root = resolved_tree(&[]);
     let plan = planned(&root, &listening(&["127.0.0.1:53"]), ENGINE);
-    assert!(after(&plan, "/etc/systemd/system/docker.service.d/50-pullgate.conf").is_some());
+    let settings = after(&plan, "/etc/systemd/system/docker.service.d/zz-pullgate.conf").unwrap();
+    assert!(settings.ends_with("/start /usr/sbin/dockerd -H fd://\n"), "containerd has to see its mounts: {settings}");
     assert_eq!(after(&plan, "/etc/docker/daemon.json").as_deref(), Some("{\n  \"dns\": [\"192.0.2.1\"]\n}\n"));
     assert_eq!(after(&plan, "/etc/pullgate/pullgate.toml"), None);
     assert_eq!(commands(&plan), ["systemctl daemon-reload", "systemctl restart docker"]);
     for hole in ["Docker in Docker", "podman", "driver docker-container"] {
         assert!(plan.notes.iter().any(|note| note.contains(hole)), "{hole}");
     }
+}
+
+#[test]
+fn the_mounts_below_the_engine_s_own_folder_are_left_to_be_seen() {
+    let root = resolved_tree(&[("etc/docker/daemon.json", "{\"data-root\": \"/srv/my docker\"}")]);
+    let plan = planned(&root, &listening(&["127.0.0.1:53"]), ENGINE);
+    let script = after(&plan, "/etc/pullgate/services/docker/start").unwrap();
+    assert!(script.contains("mountpoint -q '/srv/my docker'"), "{script}");
+    assert!(script.contains("bind /etc/pullgate/services/docker /run/systemd/resolve\n"), "{script}");
 }
 
 #[test]

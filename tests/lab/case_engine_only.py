@@ -1,0 +1,95 @@
+"""`pullgate setup docker --scope engine`: what Docker pulls is restricted, and nothing else on the machine is."""
+
+import json
+
+from case_redirect_docker import IMAGE, RUN_STEP, TREES, docker_host, for_each_debian, prepare_docker, resolves
+from engines import DAEMON, resolver
+from case_redirect import GOOGLE
+from support.cases import check, equal, wait_until
+from world import FORBIDDEN, REGISTRY, TINY
+
+BUILD = r"printf 'FROM {{name}}/" + TINY + r"\n' | DOCKER_BUILDKIT={} docker build --pull --no-cache -"
+ENGINE_ASKS = {
+    "a pull": "docker pull {name}/" + TINY,
+    "a FROM, classic": BUILD.format(0),
+    "a FROM, BuildKit": BUILD.format(1),
+}
+OTHERS_ASK = {
+    "the machine's programs": "getent hosts {name}",
+    "a container": f"docker run --rm {IMAGE} resolve-glibc {{name}}",
+    "a container, musl": f"docker run --rm {IMAGE} resolve-musl {{name}}",
+    "a container on a user network": f"docker run --rm --network own {IMAGE} resolve-glibc {{name}}",
+    "a RUN step, classic": RUN_STEP.format(0),
+    "a RUN step, BuildKit": RUN_STEP.format(1),
+    "podman": "podman pull {name}/" + TINY,
+}
+LEFT_BEHIND = "find /etc/systemd/system /etc/pullgate -path '*docker*pullgate*' -o -name 'pullgate-docker*' -o -path '*/services/*'"
+FILES = ("/etc/resolv.conf", "/etc/docker/daemon.json")
+
+
+@for_each_debian
+def engine_only_restricts_what_docker_pulls(lab, name):
+    """Pulls and FROMs of a forbidden registry fail; host, containers, RUN steps and podman resolve as before; --undo restores."""
+    host = ordinary_host(lab, name)
+    prepare_docker(lab, host)
+    before = files(host)
+    leaks(lab, host, ENGINE_ASKS, "before")
+    leaks(lab, host, OTHERS_ASK, "before")
+    said = host.must("pullgate setup docker --scope engine --write --restart")
+    lab.defer(lambda: host("pullgate setup docker --undo --restart"))
+    lab.note(said)
+    restricted(lab, host)
+    for hole in ("Docker in Docker", "podman"):
+        check(hole in said, f"setup does not name a hole: {hole}\n{said}")
+    host.must("pullgate setup docker --undo --restart")
+    equal(files(host), before, "the files after --undo")
+    equal(host.must(LEFT_BEHIND), "", "files left behind")
+    leaks(lab, host, ENGINE_ASKS, "undone")
+
+
+@for_each_debian
+def engine_only_outlives_a_new_resolv_conf(lab, name):
+    """A DHCP client replaces resolv.conf, Docker is restarted: the engine stays restricted, the rest follows the new file."""
+    host = ordinary_host(lab, name)
+    prepare_docker(lab, host)
+    host.must("pullgate setup docker --scope engine --write --restart")
+    lab.defer(lambda: host("pullgate setup docker --undo --restart"))
+    host.must("echo 'nameserver 8.8.4.4' > /etc/resolv.conf.new && mv /etc/resolv.conf.new /etc/resolv.conf")
+    wait_until(lambda: not resolves(lab, host, ENGINE_ASKS, FORBIDDEN), 10, "the engine is restricted again")
+    restricted(lab, host)
+    host.must("systemctl restart docker")
+    restricted(lab, host)
+
+
+def ordinary_host(lab, name):
+    """A machine with Docker that asks a resolver which knows every name, with pullgate beside it that nobody asks."""
+    host = docker_host(lab.world, name)
+    given = {path: host.read(path) for path in FILES}
+    lab.defer(lambda: give_back(host, given))
+    host.write("/etc/resolv.conf", resolver(GOOGLE))
+    host.write("/etc/docker/daemon.json", json.dumps(DAEMON))
+    host.must("systemctl restart docker")
+    return host
+
+
+def give_back(host, given):
+    for path, text in given.items():
+        host.write(path, text)
+    host.must("systemctl restart docker")
+
+
+def files(host):
+    return {path: host.read(path) for path in FILES}
+
+
+def restricted(lab, host):
+    """The engine reaches what is allowed and nothing else; everybody else reaches everything."""
+    equal(resolves(lab, host, ENGINE_ASKS, FORBIDDEN), [], "the engine, a forbidden registry")
+    equal(resolves(lab, host, ENGINE_ASKS, REGISTRY), list(ENGINE_ASKS), "the engine, an allowed one")
+    leaks(lab, host, OTHERS_ASK, "set up")
+
+
+def leaks(lab, host, ways, when):
+    """All of these reach the forbidden registry; what they bring home is taken away again."""
+    equal(resolves(lab, host, ways, FORBIDDEN), list(ways), f"the forbidden registry, {when}")
+    host(f"docker rmi --force {FORBIDDEN}/{TINY}; podman rmi --all --force")

@@ -13,7 +13,9 @@ use crate::control::{Client, ClientError};
 /// Show what was denied, for whom and why
 ///
 /// The server keeps the last 10,000 questions that `[log] queries` asks for: denied ones, if it
-/// does not say. A burst beyond what it takes in is counted in its metrics, not kept.
+/// does not say. A burst beyond what it takes in is counted in its metrics, not kept. For a name that
+/// nothing lists it shows which registry the client asked for within five seconds before: that may
+/// have sent it there.
 ///
 /// Examples:
 ///   pullgate log                          the last 20

@@ -123,11 +123,13 @@ zone:
     journal-content: none
 """
 
+# Engines keep connections open from one pull to the next, and ask for no name then. So that every case sees what is asked
+# in it, these servers close each connection.
 REGISTRY = """\
 version: 0.1
 log: {{ level: warn }}
 storage: {{ filesystem: {{ rootdirectory: {storage} }} }}
-http: {{ addr: ":443", tls: {{ certificate: {certificate}, key: {key} }} }}
+http: {{ addr: ":443", tls: {{ certificate: {certificate}, key: {key} }}, headers: {{ Connection: [close] }} }}
 """
 
 REDIRECT = """\
@@ -139,7 +141,7 @@ daemon off; master_process off; user root; worker_processes 1; error_log {folder
 events {{ worker_connections 256; }}
 http {{
     log_format line '$host $remote_addr "$request" $status $body_bytes_sent';
-    access_log {folder}/access line; default_type application/octet-stream;
+    access_log {folder}/access line; keepalive_timeout 0; default_type application/octet-stream;
     client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
     uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
     server {{ {block} }}

@@ -2,7 +2,7 @@
 
 import json
 
-from case_redirect_docker import IMAGE, RUN_STEP, TREES, docker_host, for_each_debian, prepare_docker, resolves
+from case_redirect_docker import IMAGE, RUN_STEP, TREES, docker_host, for_each_debian, prepare_engines, resolves
 from engines import DAEMON, resolver
 from case_redirect import GOOGLE
 from support.cases import check, equal, wait_until
@@ -31,7 +31,7 @@ FILES = ("/etc/resolv.conf", "/etc/docker/daemon.json")
 def engine_only_restricts_what_docker_pulls(lab, name):
     """Pulls and FROMs of a forbidden registry fail; host, containers, RUN steps and podman resolve as before; --undo restores."""
     host = ordinary_host(lab, name)
-    prepare_docker(lab, host)
+    prepare_engines(lab, host)
     before = files(host)
     leaks(lab, host, ENGINE_ASKS, "before")
     leaks(lab, host, OTHERS_ASK, "before")
@@ -51,7 +51,7 @@ def engine_only_restricts_what_docker_pulls(lab, name):
 def engine_only_outlives_a_new_resolv_conf(lab, name):
     """A DHCP client replaces resolv.conf, Docker is restarted: the engine stays restricted, the rest follows the new file."""
     host = ordinary_host(lab, name)
-    prepare_docker(lab, host)
+    prepare_engines(lab, host)
     host.must("pullgate setup docker --scope engine --write --restart")
     lab.defer(lambda: host("pullgate setup docker --undo --restart"))
     host.must("echo 'nameserver 8.8.4.4' > /etc/resolv.conf.new && mv /etc/resolv.conf.new /etc/resolv.conf")

@@ -1,6 +1,7 @@
 //! Engines inside engines, containers on the host's network, rootless engines, podman and Kubernetes: who resolves where.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use super::containers::REDIRECT;
 use super::daemon::is_engine_alone;
@@ -110,16 +111,27 @@ fn looks_like_engine(container: &Container) -> bool {
     ENGINE_IMAGES.iter().any(|mark| image.starts_with(mark) || image.contains("dind"))
 }
 
-/// `dns_servers` of containers.conf; the user's file counts before the machine's.
+/// `dns_servers` of containers.conf: the last of its files that sets them counts.
 fn given_to_podman(scene: &Scene<'_>, report: &mut Report) -> Option<Vec<IpAddr>> {
-    let own = scene.variables.get("HOME").map(|home| format!("{home}/.config/containers/containers.conf"));
-    let places = own.into_iter().chain(CONTAINERS_CONF.map(str::to_owned));
-    let found = places.filter_map(|path| {
+    let found = containers_conf(scene).into_iter().rev().filter_map(|path| {
         let config = foreign::toml(scene.machine, path, report)?;
         let list = config.get("containers")?.get("dns_servers")?.as_array()?.clone();
         Some(list.iter().filter_map(|address| address.as_str()?.parse().ok()).collect::<Vec<IpAddr>>())
     });
     found.into_iter().find(|list| !list.is_empty())
+}
+
+/// The files of containers.conf(5) in the order that podman reads them: the distribution's, the machine's with its
+/// drop-ins, the user's with theirs.
+fn containers_conf(scene: &Scene<'_>) -> Vec<PathBuf> {
+    let mut files = vec![PathBuf::from(DISTRIBUTION_CONF)];
+    let home = scene.variables.get("HOME").map(|home| format!("{home}/.config"));
+    for folder in ["/etc".to_owned()].into_iter().chain(home) {
+        files.push(format!("{folder}/containers/containers.conf").into());
+        let drop_ins = scene.machine.list(format!("{folder}/containers/containers.conf.d")).unwrap_or_default();
+        files.extend(drop_ins.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "conf")));
+    }
+    files
 }
 
 /// The file that a kubelet hands to pods; `None`: there is no kubelet.
@@ -148,7 +160,7 @@ fn resolv_conf_option(process: &Process) -> Option<String> {
 const CHECK: &str = "engines";
 /// How the names of images that run an engine begin.
 const ENGINE_IMAGES: [&str; 4] = ["docker:", "buildkit", "kind", "k3s"];
-const CONTAINERS_CONF: [&str; 2] = ["/etc/containers/containers.conf", "/usr/share/containers/containers.conf"];
+const DISTRIBUTION_CONF: &str = "/usr/share/containers/containers.conf";
 const KUBELET: &str = "/var/lib/kubelet/config.yaml";
 const K3S: &str = "/etc/rancher/k3s/config.yaml";
 
@@ -206,6 +218,19 @@ mod tests {
             assert_eq!(lines(&Tree::of(&files).pullgate(SETTINGS).said(podman)), [expected]);
         }
         assert_eq!(Tree::of(&[]).pullgate(SETTINGS).said(podman), Report::default());
+    }
+
+    #[test]
+    fn what_setup_podman_writes_counts_after_the_file_of_an_administrator() {
+        let files = [
+            ("usr/bin/podman", ""),
+            ("etc/resolv.conf", "nameserver 127.0.0.1\n"),
+            ("etc/containers/containers.conf", "[containers]\ndns_servers = [\"8.8.8.8\"]\n"),
+            ("etc/containers/containers.conf.d/50-pullgate.conf", "[containers]\ndns_servers = [\"172.17.0.1\"]\n"),
+            ("etc/containers/containers.conf.d/README", "no TOML"),
+        ];
+        let expected = "ok: podman's containers will ask 172.17.0.1 (containers.conf)";
+        assert_eq!(lines(&Tree::of(&files).pullgate(SETTINGS).said(podman)), [expected]);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! The options every command takes, and the settings and server they lead to.
 
-use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -95,10 +94,14 @@ impl Options {
 
     fn read_settings(&self, machine: &Machine) -> Result<Loaded, Failure> {
         let environment = Environment::of_process();
-        let file = self.config.clone().unwrap_or_else(|| machine.locate(Path::new(DEFAULT_CONFIG)));
-        let text = match std::fs::read_to_string(&file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && self.config.is_none() => {
+        let usual = Path::new(DEFAULT_CONFIG);
+        let (file, read) = match &self.config {
+            Some(given) => (given.clone(), std::fs::read_to_string(given).map(Some)),
+            None => (machine.locate(usual).unwrap_or_else(|_| usual.to_owned()), machine.read(usual)),
+        };
+        let text = match read {
+            Ok(Some(text)) => text,
+            Ok(None) => {
                 return Ok(Loaded { settings: Settings::embedded(&environment), file: None, warnings: Vec::new() });
             }
             Err(error) => {

@@ -1,5 +1,6 @@
 //! The files of a machine, or of a tree that one will boot from.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -48,11 +49,14 @@ impl Machine {
     }
 
     /// Where a path of the machine is for this program, the last component not followed if it is a link.
-    pub fn locate(&self, path: &Path) -> PathBuf {
-        let mut place = self.root.clone();
-        place.extend(path.components().filter(|part| matches!(part, Component::Normal(_))));
-        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return place };
-        self.follow(folder, MAX_LINKS).join(name)
+    ///
+    /// # Errors
+    /// More links on the way than are followed.
+    pub fn locate(&self, path: &Path) -> io::Result<PathBuf> {
+        match (path.parent(), path.file_name()) {
+            (Some(folder), Some(name)) => Ok(self.follow(folder)?.join(name)),
+            _ => self.follow(path),
+        }
     }
 
     /// What stands at a path, a link not followed.
@@ -60,7 +64,7 @@ impl Machine {
     /// # Errors
     /// Permissions, folders and special files, text that is not UTF-8, files above 1 MiB.
     pub fn look(&self, path: &Path) -> io::Result<FileState> {
-        let place = self.locate(path);
+        let place = self.locate(path)?;
         let metadata = match fs::symlink_metadata(&place) {
             Ok(metadata) => metadata,
             Err(error) if is_absence(&error) => return Ok(FileState::Absent),
@@ -88,7 +92,7 @@ impl Machine {
 
     /// Whether something stands at a path, a link not followed.
     pub fn has(&self, path: impl AsRef<Path>) -> bool {
-        fs::symlink_metadata(self.locate(path.as_ref())).is_ok()
+        self.locate(path.as_ref()).and_then(fs::symlink_metadata).is_ok()
     }
 
     /// The path itself, or where the links lead that begin there.
@@ -103,7 +107,7 @@ impl Machine {
                 FileState::Absent | FileState::Text { .. } => return Ok(path),
             }
         }
-        Err(io::Error::new(io::ErrorKind::InvalidData, "too many links"))
+        Err(too_many_links())
     }
 
     /// The paths in a folder, in name order; none where there is no such folder.
@@ -112,7 +116,7 @@ impl Machine {
     /// Permissions.
     pub fn list(&self, folder: impl AsRef<Path>) -> io::Result<Vec<PathBuf>> {
         let folder = folder.as_ref();
-        let entries = match fs::read_dir(self.follow(folder, MAX_LINKS)) {
+        let entries = match fs::read_dir(self.follow(folder)?) {
             Ok(entries) => entries,
             Err(error) if is_absence(&error) => return Ok(Vec::new()),
             Err(error) => return Err(error),
@@ -124,24 +128,42 @@ impl Machine {
         })
     }
 
-    /// Where a path of the machine is, links on the way and at its end followed within the tree.
-    fn follow(&self, path: &Path, links_left: usize) -> PathBuf {
-        let mut seen = PathBuf::from("/");
-        for part in path.components() {
-            match part {
-                Component::Normal(name) => seen.push(name),
-                Component::ParentDir => drop(seen.pop()),
-                _ => continue,
-            }
-            let place = self.root.join(seen.strip_prefix("/").unwrap_or(&seen));
-            if let (Ok(target), Some(links_left)) = (fs::read_link(place), links_left.checked_sub(1)) {
+    /// Where a path of the machine is, links on the way and at its end followed within the tree. What is returned has no
+    /// link on the way that the kernel could follow out of it.
+    fn follow(&self, path: &Path) -> io::Result<PathBuf> {
+        let mut seen = PathBuf::new();
+        let mut links = 0;
+        let mut left = parts_backwards(path);
+        while let Some(part) = left.pop() {
+            if part == ".." {
                 seen.pop();
-                let place = self.follow(&seen.join(target), links_left);
-                seen = Path::new("/").join(place.strip_prefix(&self.root).unwrap_or(&place));
+                continue;
             }
+            seen.push(part);
+            let Ok(target) = fs::read_link(self.root.join(&seen)) else { continue };
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(too_many_links());
+            }
+            if target.is_absolute() {
+                seen.clear();
+            } else {
+                seen.pop();
+            }
+            left.extend(parts_backwards(&target));
         }
-        self.root.join(seen.strip_prefix("/").unwrap_or(&seen))
+        Ok(self.root.join(seen))
     }
+}
+
+/// The names and the `..` of a path, last first.
+fn parts_backwards(path: &Path) -> Vec<OsString> {
+    let parts = path.components().rev().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
+    parts.map(|part| part.as_os_str().to_owned()).collect()
+}
+
+fn too_many_links() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "too many links")
 }
 
 fn is_absence(error: &io::Error) -> bool {
@@ -179,6 +201,24 @@ mod tests {
             FileState::Link("../run/systemd/resolve/stub-resolv.conf".into())
         );
         assert_eq!(machine.list("/absolute").unwrap(), [Path::new("/absolute/resolv.conf")]);
+    }
+
+    #[test]
+    fn links_without_end_lead_nowhere_and_not_out_of_the_tree() {
+        let (root, outside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        fs::write(outside.path().join("file"), "outside").unwrap();
+        for number in 0..=MAX_LINKS {
+            symlink(format!("/{}", number + 1), root.path().join(number.to_string())).unwrap();
+            symlink(format!("x{0}/x{0}", number + 1), root.path().join(format!("x{number}"))).unwrap();
+        }
+        symlink(outside.path(), root.path().join((MAX_LINKS + 1).to_string())).unwrap();
+        let machine = Machine::under(root.path());
+        for first in 0..=MAX_LINKS + 1 {
+            let path = PathBuf::from(format!("/{first}/file"));
+            assert!(!machine.has(&path) && machine.read(&path).ok().flatten().is_none(), "{}", path.display());
+        }
+        assert!(machine.locate(Path::new("/0/file")).is_err());
+        assert!(machine.locate(Path::new("/x0/file")).is_err(), "each names the next twice");
     }
 
     #[test]

@@ -31,6 +31,7 @@ use super::failure::{self, Failure};
 use super::options::Options;
 use super::output::Output;
 use super::{ExitCode, Outcome};
+use crate::config::Environment;
 use crate::inspect::doctor::Report;
 use crate::inspect::machine::Machine;
 use crate::inspect::setup::{self, ApplyFault, Command, OnForeignChange, Request, SetupFault};
@@ -101,7 +102,7 @@ struct Site {
     machine: Machine,
     request: Request,
     /// The folder of the machine that keeps what was replaced.
-    state: PathBuf,
+    records: PathBuf,
 }
 
 pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output) -> Outcome {
@@ -153,8 +154,8 @@ impl How {
 fn site(options: &Options, how: &How) -> Result<Site, Failure> {
     let machine = how.root.as_deref().map_or_else(Machine::here, Machine::under);
     let settings = options.settings_of(&machine)?.settings;
-    let state = if machine.is_here() { settings.policy.state } else { SYSTEM_STATE.into() };
-    Ok(Site { machine, request: Request { addresses: how.address.clone(), listen: settings.server.listen }, state })
+    let records = setup::folder_of_records(&machine, &Environment::of_process());
+    Ok(Site { machine, request: Request { addresses: how.address.clone(), listen: settings.server.listen }, records })
 }
 
 fn overview(site: &Site, how: &How, output: &mut Output) -> Outcome {
@@ -173,7 +174,7 @@ fn overview(site: &Site, how: &How, output: &mut Output) -> Outcome {
 
 fn plan(target: &Target, site: &Site, options: &Options, how: &How, output: &mut Output) -> Outcome {
     let plan = target.plan(&site.machine, &site.request)?;
-    let record = if how.write { Some(setup::apply(&plan, &site.machine, &site.state)?.record) } else { None };
+    let record = if how.write { Some(setup::apply(&plan, &site.machine, &site.records)?.record) } else { None };
     let commands = if plan.changes.is_empty() { &[] } else { plan.commands.as_slice() };
     let results = how.restart(commands);
     let code = exit_code(&results);
@@ -194,7 +195,7 @@ fn plan(target: &Target, site: &Site, options: &Options, how: &How, output: &mut
 
 fn undo(target: &Target, site: &Site, how: &How, output: &mut Output) -> Outcome {
     let on_foreign_change = if how.force { OnForeignChange::Overwrite } else { OnForeignChange::Refuse };
-    let undone = setup::undo(target.name(), &site.machine, &site.state, on_foreign_change)?;
+    let undone = setup::undo(target.name(), &site.machine, &site.records, on_foreign_change)?;
     let results = how.restart(&undone.commands);
     let code = exit_code(&results);
     let report = UndoReport::new(target.name(), &undone, results);
@@ -223,23 +224,31 @@ impl From<ApplyFault> for Failure {
             ApplyFault::Io { error, path } if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 return Self::Io(format!("{message}; {}", permission_hint(path)));
             }
+            ApplyFault::Io { error, .. } if error.kind() == std::io::ErrorKind::ResourceBusy => {
+                return Self::Io(format!("{message}; {MOUNTED}"));
+            }
             ApplyFault::Io { .. } => return Self::Io(message),
+            ApplyFault::HalfWritten { .. } => {
+                return Self::Io(format!("{message}; once there is room and leave to write, --undo restores all"));
+            }
+            ApplyFault::SetUpOver { target, .. } => {
+                let hint = format!("nothing was restored; take that back first: `pullgate setup {target} --undo`");
+                return Self::Settings { message, hint: Some(hint) };
+            }
             ApplyFault::Changed(_) => "nothing was written; run it again",
             ApplyFault::ChangedSince(_) => {
                 "nothing was restored; take those changes out first, or go back to the originals without them with --force"
             }
-            ApplyFault::ForeignRecord(_) => {
-                "run it as the user who ran the setup, usually with sudo; what a first start of the service has taken \
-                 over can be looked at and taken back with chown"
-            }
+            ApplyFault::ForeignRecord(_) => "run it as the user who ran the setup, usually with sudo",
         };
         Self::Settings { message, hint: Some(hint.to_owned()) }
     }
 }
 
+/// As the files are that a container engine gives its containers.
+const MOUNTED: &str = "something is mounted over it, as over the resolv.conf of a container: change it where that comes \
+    from, such as `--dns` of `docker run`";
+
 fn permission_hint(path: &Path) -> &'static str {
     if path.starts_with("/etc") { "run it with sudo" } else { "run it as the user who may write there" }
 }
-
-/// Where the service keeps its state, on a machine that is not running.
-const SYSTEM_STATE: &str = "/var/lib/pullgate";

@@ -56,6 +56,22 @@ pub enum ApplyFault {
     /// An undo would lose what somebody else wrote.
     #[error("changed by somebody else since: {}", list(_0))]
     ChangedSince(Vec<PathBuf>),
+    /// Another target has changed a file on top of this one.
+    #[error("`setup {target}` has changed {} since", path.display())]
+    SetUpOver {
+        /// The other target.
+        target: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// One file could not be written, and those before it could not be restored either.
+    #[error("{fault}; written before that, and not to be restored now: {}", list(left))]
+    HalfWritten {
+        /// Why the one could not be written.
+        fault: Box<ApplyFault>,
+        /// What stands changed; what it was is still recorded.
+        left: Vec<PathBuf>,
+    },
     /// What is recorded may not have been recorded by us.
     #[error("{} belongs to somebody else, so that what it keeps cannot be trusted", _0.display())]
     ForeignRecord(PathBuf),
@@ -67,16 +83,18 @@ impl ApplyFault {
     }
 }
 
-/// Puts a plan in place. What stood there first is kept below `state`, a folder of the machine; what an earlier setup of
+/// Puts a plan in place. What stood there first is kept in `records`, a folder of the machine; what an earlier setup of
 /// the same target kept stays. A plan without changes writes nothing.
 ///
 /// # Errors
-/// A file cannot be written, or is no longer what the plan was made for. All files are then what they were.
-pub fn apply(plan: &Plan, machine: &Machine, state: &Path) -> Result<Applied, ApplyFault> {
-    let place = record::place(plan.target, machine, state);
+/// A file cannot be written, or is no longer what the plan was made for. All files are then what they were, unless the
+/// fault names some that could not be restored; those are still recorded.
+pub fn apply(plan: &Plan, machine: &Machine, records: &Path) -> Result<Applied, ApplyFault> {
+    let place = record::place(plan.target, machine, records)?;
     if plan.changes.is_empty() {
         return Ok(Applied { written: Vec::new(), record: place });
     }
+    let _lock = lock(&place)?;
     for change in &plan.changes {
         if look(machine, &change.path)? != change.before {
             return Err(ApplyFault::Changed(change.path.clone()));
@@ -86,15 +104,18 @@ pub fn apply(plan: &Plan, machine: &Machine, state: &Path) -> Result<Applied, Ap
     let mut record = earlier.clone().unwrap_or_default();
     extend(&mut record, plan, machine)?;
     record.save(&place)?;
-    if let Err(fault) = write_all(&plan.changes, machine) {
-        remove_folders(&record.folders, machine);
-        match earlier {
-            Some(earlier) => earlier.save(&place)?,
-            None => remove(&place)?,
+    match write_all(&plan.changes, machine) {
+        Ok(()) => {
+            Ok(Applied { written: plan.changes.iter().map(|change| change.path.clone()).collect(), record: place })
         }
-        return Err(fault);
+        Err(fault @ ApplyFault::HalfWritten { .. }) => Err(fault),
+        Err(fault) => {
+            remove_folders(&record.folders, machine);
+            // Where that fails, a record stays whose undo finds nothing to restore; the first failure is the one to tell.
+            let _ = earlier.map_or_else(|| remove(&place), |earlier| earlier.save(&place));
+            Err(fault)
+        }
     }
-    Ok(Applied { written: plan.changes.iter().map(|change| change.path.clone()).collect(), record: place })
 }
 
 /// Restores what stood where a target was set up, and forgets it. Where nothing was set up, nothing is done.
@@ -104,10 +125,14 @@ pub fn apply(plan: &Plan, machine: &Machine, state: &Path) -> Result<Applied, Ap
 pub fn undo(
     target: &str,
     machine: &Machine,
-    state: &Path,
+    records: &Path,
     on_foreign_change: OnForeignChange,
 ) -> Result<Undone, ApplyFault> {
-    let place = record::place(target, machine, state);
+    let place = record::place(target, machine, records)?;
+    if Record::load(&place)?.is_none() {
+        return Ok(Undone::default());
+    }
+    let _lock = lock(&place)?;
     let Some(record) = Record::load(&place)? else { return Ok(Undone::default()) };
     let mut to_restore = Vec::new();
     let mut foreign = Vec::new();
@@ -116,21 +141,47 @@ pub fn undo(
         if now == file.original {
             continue;
         }
-        if file.edited_between || digest(&now) != file.written {
-            foreign.push(file.path.clone());
+        if file.edited_between || !file.is_as_left(&now) {
+            foreign.push((file.path.clone(), digest(&now)));
         }
         to_restore.push(file);
     }
     if !foreign.is_empty() && on_foreign_change == OnForeignChange::Refuse {
-        return Err(ApplyFault::ChangedSince(foreign));
+        return Err(changed_since(foreign, target, machine, records)?);
     }
     for file in &to_restore {
-        let path = machine.locate(&file.path);
-        put(&path, &file.original, file.owner).map_err(|error| ApplyFault::io(&file.path, error))?;
+        restore(file, machine).map_err(|error| ApplyFault::io(&file.path, error))?;
     }
     remove_folders(&record.folders, machine);
     remove(&place)?;
     Ok(Undone { restored: to_restore.iter().map(|file| file.path.clone()).collect(), commands: record.commands })
+}
+
+/// Who has changed files since: another target, if one has recorded that it wrote what stands there, else somebody else.
+fn changed_since(
+    files: Vec<(PathBuf, String)>,
+    target: &str,
+    machine: &Machine,
+    records: &Path,
+) -> Result<ApplyFault, ApplyFault> {
+    for other in record::targets(machine, records)?.into_iter().filter(|other| other != target) {
+        let Some(record) = Record::load(&record::place(&other, machine, records)?)? else { continue };
+        let wrote = |(path, now): &&(PathBuf, String)| {
+            record.files.iter().any(|file| file.path == *path && file.written.contains(now))
+        };
+        if let Some((path, _)) = files.iter().find(wrote) {
+            return Ok(ApplyFault::SetUpOver { target: other, path: path.clone() });
+        }
+    }
+    Ok(ApplyFault::ChangedSince(files.into_iter().map(|(path, _)| path).collect()))
+}
+
+fn restore(file: &Replaced, machine: &Machine) -> io::Result<()> {
+    let path = machine.locate(&file.path)?;
+    if file.original != FileState::Absent {
+        make_folder_of(&path)?;
+    }
+    put(&path, &file.original, file.owner)
 }
 
 /// Adds what a plan replaces to what is recorded of its target.
@@ -139,15 +190,18 @@ fn extend(record: &mut Record, plan: &Plan, machine: &Machine) -> Result<(), App
         let written = digest(&change.after);
         match record.files.iter_mut().find(|file| file.path == change.path) {
             Some(file) => {
-                file.edited_between |= digest(&change.before) != file.written && change.before != file.original;
-                file.written = written;
+                let found = digest(&change.before);
+                let is_ours = file.is_as_left(&change.before);
+                file.edited_between |= !is_ours && change.before != file.original;
+                file.written = if is_ours { vec![found, written] } else { vec![written] };
             }
             None => record.files.push(Replaced {
                 path: change.path.clone(),
                 original: change.before.clone(),
                 owner: owner(machine, &change.path)?,
-                written,
+                written: vec![written],
                 edited_between: false,
+                shared: plan.shared.contains(&change.path),
             }),
         }
         for folder in missing_folders(machine, &change.path) {
@@ -167,28 +221,29 @@ fn extend(record: &mut Record, plan: &Plan, machine: &Machine) -> Result<(), App
 /// Writes every file; when one cannot be, restores those before it.
 fn write_all(changes: &[Change], machine: &Machine) -> Result<(), ApplyFault> {
     for (at, change) in changes.iter().enumerate() {
-        let path = machine.locate(&change.path);
-        let written = owner(machine, &change.path).and_then(|owner| {
-            make_folder(&path)
-                .and_then(|()| put(&path, &change.after, owner))
-                .map_err(|error| ApplyFault::io(&change.path, error))
-        });
-        if let Err(fault) = written {
-            for written in changes[..at].iter().rev() {
-                let path = machine.locate(&written.path);
-                let owner = owner(machine, &written.path)?;
-                put(&path, &written.before, owner).map_err(|error| ApplyFault::io(&written.path, error))?;
-            }
-            return Err(fault);
+        if let Err(fault) = write_one(&change.path, &change.after, machine) {
+            let restored = |change: &&Change| write_one(&change.path, &change.before, machine).is_err();
+            let left: Vec<PathBuf> =
+                changes[..at].iter().rev().filter(restored).map(|change| change.path.clone()).collect();
+            return Err(if left.is_empty() { fault } else { ApplyFault::HalfWritten { fault: Box::new(fault), left } });
         }
     }
     Ok(())
 }
 
+/// Writes a file, which stays whose it is.
+fn write_one(path: &Path, state: &FileState, machine: &Machine) -> Result<(), ApplyFault> {
+    let owner = owner(machine, path)?;
+    let place = locate(machine, path)?;
+    make_folder_of(&place).and_then(|()| put(&place, state, owner)).map_err(|error| ApplyFault::io(path, error))
+}
+
 /// Makes a path be what `state` says, in one step. Without an `owner` the file is that of whoever writes.
 pub(super) fn put(path: &Path, state: &FileState, owner: Option<(u32, u32)>) -> io::Result<()> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let draft = path.with_file_name(format!(".{name}.pullgate-{}", std::process::id()));
+    let draft = path.with_file_name(format!(".{name}.pullgate"));
+    // One that was killed may have left it; nobody else writes at the same time.
+    remove_file(&draft)?;
     let written = match state {
         FileState::Absent => return remove_file(path),
         FileState::Link(target) => symlink(target, &draft),
@@ -197,9 +252,11 @@ pub(super) fn put(path: &Path, state: &FileState, owner: Option<(u32, u32)>) -> 
     let finished = written
         .and_then(|()| owner.map_or(Ok(()), |(user, group)| lchown(&draft, Some(user), Some(group))))
         .and_then(|()| fs::rename(&draft, path));
+    // Of either failure, it is the first that is reported: the file is there or not by now.
     if finished.is_err() {
-        // The failure that is reported is the one that matters.
         let _ = fs::remove_file(&draft);
+    } else if let Some(folder) = path.parent() {
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
     }
     finished
 }
@@ -211,13 +268,22 @@ fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Keeps other setups out until it is dropped.
+fn lock(place: &Path) -> Result<record::Lock, ApplyFault> {
+    record::lock(place.parent().unwrap_or(place))
+}
+
+fn locate(machine: &Machine, path: &Path) -> Result<PathBuf, ApplyFault> {
+    machine.locate(path).map_err(|error| ApplyFault::io(path, error))
+}
+
 fn look(machine: &Machine, path: &Path) -> Result<FileState, ApplyFault> {
     machine.look(path).map_err(|error| ApplyFault::io(path, error))
 }
 
 /// Who owns what stands at a path.
 fn owner(machine: &Machine, path: &Path) -> Result<Option<(u32, u32)>, ApplyFault> {
-    match fs::symlink_metadata(machine.locate(path)) {
+    match fs::symlink_metadata(locate(machine, path)?) {
         Ok(metadata) => Ok(Some((metadata.uid(), metadata.gid()))),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(ApplyFault::io(path, error)),
@@ -226,20 +292,26 @@ fn owner(machine: &Machine, path: &Path) -> Result<Option<(u32, u32)>, ApplyFaul
 
 /// The folders above a path that are not there, outermost first.
 fn missing_folders(machine: &Machine, path: &Path) -> Vec<PathBuf> {
-    let is_missing = |folder: &&Path| !machine.locate(&folder.join("file")).parent().is_some_and(Path::is_dir);
+    let is_there =
+        |folder: &Path| machine.locate(&folder.join("file")).is_ok_and(|file| file.parent().is_some_and(Path::is_dir));
+    let is_missing = |folder: &&Path| !is_there(folder);
     let mut missing: Vec<PathBuf> = path.ancestors().skip(1).take_while(is_missing).map(Path::to_owned).collect();
     missing.reverse();
     missing
 }
 
-fn make_folder(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), fs::create_dir_all)
+/// Makes the folder of a file, and those above it, for every program to read whatever this one's umask is.
+fn make_folder_of(path: &Path) -> io::Result<()> {
+    let Some(folder) = path.parent().filter(|folder| !folder.is_dir()) else { return Ok(()) };
+    make_folder_of(folder)?;
+    fs::create_dir(folder)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(NEW_FOLDER))
 }
 
 /// Removes the folders that were made, innermost first; one in which there is something else by now stays.
 fn remove_folders(folders: &[PathBuf], machine: &Machine) {
     for folder in folders.iter().rev() {
-        let _ = fs::remove_dir(machine.locate(folder));
+        let _ = machine.locate(folder).and_then(fs::remove_dir);
     }
 }
 
@@ -257,6 +329,9 @@ fn remove_file(path: &Path) -> io::Result<()> {
 fn list(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
+
+/// The permissions of a folder that was not there.
+const NEW_FOLDER: u32 = 0o755;
 
 #[cfg(test)]
 mod tests;

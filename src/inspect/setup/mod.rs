@@ -29,4 +29,5 @@ mod testing;
 pub use self::apply::{Applied, ApplyFault, OnForeignChange, Undone, apply, undo};
 pub use self::diff::diff;
 pub use self::plan::{Change, Command, Plan, Request, SetupFault};
+pub use self::record::folder as folder_of_records;
 pub use self::standing::{Standing, standing};

@@ -23,6 +23,8 @@ pub struct Plan {
     pub undo_commands: Vec<Command>,
     /// What this leaves open or depends on, a sentence each.
     pub notes: Vec<String>,
+    /// Those files of `changes` that other programs write too from then on: no undo minds.
+    pub shared: Vec<PathBuf>,
 }
 
 /// A file that is to be something else.
@@ -131,6 +133,7 @@ impl Plan {
         }
         self.changes.extend(other.changes);
         self.notes.extend(other.notes);
+        self.shared.extend(other.shared);
     }
 }
 

@@ -48,6 +48,7 @@ pub(super) fn take_over(plan: &mut Plan, machine: &Machine, request: &Request) -
     let text = text.unwrap_or_default();
     if !is_ours(&text, request) {
         plan.write(machine, SAVED, text.as_str(), "the servers of now, for pullgate's upstream `system`")?;
+        plan.shared.push(SAVED.into());
     }
     let address = request.host_address()?;
     plan.write(

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::apply::ApplyFault;
-use super::record::{self, Record};
+use super::record::{self, Record, Replaced};
 use crate::inspect::machine::Machine;
 
 /// One target that was set up.
@@ -17,22 +17,18 @@ pub struct Standing {
     pub changed: Vec<PathBuf>,
 }
 
-/// Every target that was set up on a machine, in name order, by the records below `state`.
+/// Every target that was set up on a machine, in name order, by the records in a folder.
 ///
 /// # Errors
 /// The folder or a record cannot be read, or belongs to somebody else. Only root may look into root's.
-pub fn standing(machine: &Machine, state: &Path) -> Result<Vec<Standing>, ApplyFault> {
-    let folder = state.join("setup");
-    let records = machine.list(&folder).map_err(|error| ApplyFault::io(&folder, error))?;
-    let targets = records.iter().filter_map(|path| path.file_name()?.to_str()?.strip_suffix(".json"));
+pub fn standing(machine: &Machine, records: &Path) -> Result<Vec<Standing>, ApplyFault> {
     let mut found = Vec::new();
-    for target in targets {
-        let place = record::place(target, machine, state);
-        let Some(record) = Record::load(&place)? else { continue };
-        let stands = |path: &Path, written: &str| machine.look(path).is_ok_and(|now| record::digest(&now) == written);
-        let (kept, changed): (Vec<_>, Vec<_>) = record.files.iter().partition(|file| stands(&file.path, &file.written));
-        let paths = |files: Vec<&record::Replaced>| files.into_iter().map(|file| file.path.clone()).collect();
-        found.push(Standing { target: target.to_owned(), kept: paths(kept), changed: paths(changed) });
+    for target in record::targets(machine, records)? {
+        let Some(record) = Record::load(&record::place(&target, machine, records)?)? else { continue };
+        let stands = |file: &&Replaced| machine.look(&file.path).is_ok_and(|now| file.is_as_left(&now));
+        let (kept, changed): (Vec<_>, Vec<_>) = record.files.iter().partition(stands);
+        let paths = |files: Vec<&Replaced>| files.into_iter().map(|file| file.path.clone()).collect();
+        found.push(Standing { target, kept: paths(kept), changed: paths(changed) });
     }
     Ok(found)
 }
@@ -61,8 +57,7 @@ mod tests {
             why: String::new(),
         };
         let changes = vec![change("/etc/a"), change("/etc/b")];
-        let plan =
-            Plan { target: "docker", changes, commands: Vec::new(), undo_commands: Vec::new(), notes: Vec::new() };
+        let plan = Plan { target: "docker", changes, ..Plan::default() };
         apply(&plan, &machine, state).unwrap();
         fs::write(root.path().join("etc/b"), "nameserver 8.8.8.8\n").unwrap();
         let found = standing(&machine, state).unwrap();

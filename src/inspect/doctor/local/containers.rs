@@ -186,7 +186,7 @@ pub(super) fn given_servers(machine: &Machine, daemon: Option<&DaemonJson>, repo
 
 /// Whether Docker's daemon is installed.
 pub(super) fn has_docker(machine: &Machine) -> bool {
-    DAEMONS.iter().any(|path| machine.locate(path.as_ref()).exists())
+    DAEMONS.iter().any(|path| machine.has(path))
 }
 
 fn has_own_resolver(container: &Container) -> bool {

@@ -49,7 +49,7 @@ pub(super) fn containers(engine: &Engine, report: &mut Report) {
 /// podman has no daemon: whoever runs it pulls with the host's resolv.conf; its containers get the same, or what
 /// containers.conf says.
 pub(super) fn podman(scene: &Scene<'_>, report: &mut Report) {
-    if !scene.machine.locate("/usr/bin/podman".as_ref()).exists() {
+    if !scene.machine.has("/usr/bin/podman") {
         return;
     }
     let ours = Ours::of(scene, report);

@@ -1,5 +1,7 @@
 //! The processes of this machine, from /proc: which engines run, and how they were started.
 
+use std::path::PathBuf;
+
 use super::foreign;
 use crate::inspect::doctor::report::Report;
 use crate::inspect::machine::Machine;
@@ -30,7 +32,8 @@ impl Process {
 
     /// The files as it sees them, through mounts of its own. Another user's need root.
     pub(super) fn root(&self, machine: &Machine) -> Machine {
-        Machine::under(machine.locate(format!("/proc/{}/root", self.id).as_ref()))
+        let root = PathBuf::from(format!("/proc/{}/root", self.id));
+        Machine::under(machine.locate(&root).unwrap_or(root))
     }
 }
 

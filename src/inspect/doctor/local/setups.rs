@@ -1,17 +1,23 @@
 //! What `pullgate setup` wrote on this machine, and whether it still stands.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use crate::config::Environment;
 use crate::inspect::doctor::report::{Finding, Report};
 use crate::inspect::doctor::scene::Scene;
-use crate::inspect::setup::{Standing, standing};
+use crate::inspect::setup::{Standing, folder_of_records, standing};
 
 /// Compares the records of `setup` with the files as they are.
 pub(super) fn standing_ones(scene: &Scene<'_>, report: &mut Report) {
-    let state = scene.settings.map_or(Path::new(STATE), |settings| &settings.policy.state);
-    match standing(scene.machine, state) {
-        Ok(found) => found.iter().for_each(|standing| report.add(judge(standing))),
-        Err(fault) => report.unseen(format!("what `pullgate setup` wrote here: {fault}")),
+    let user = Environment::of_process();
+    let root = Environment { user: 0, ..user.clone() };
+    let mut folders = [root, user].map(|whose| folder_of_records(scene.machine, &whose)).to_vec();
+    folders.dedup();
+    for folder in folders {
+        match standing(scene.machine, &folder) {
+            Ok(found) => found.iter().for_each(|standing| report.add(judge(standing))),
+            Err(fault) => report.unseen(format!("what `pullgate setup` wrote here: {fault}")),
+        }
     }
 }
 
@@ -30,9 +36,6 @@ fn listed(paths: &[PathBuf]) -> String {
 }
 
 const CHECK: &str = "setup";
-/// Where root's setups are recorded unless the settings say otherwise.
-const STATE: &str = "/var/lib/pullgate";
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,7 +57,7 @@ mod tests {
 
     #[test]
     fn a_record_that_cannot_be_read_is_unseen() {
-        let tree = Tree::of(&[("var/lib/pullgate/setup/docker.json", "{")]);
+        let tree = Tree::of(&[("var/lib/pullgate-setup/docker.json", "{")]);
         let report = tree.said(standing_ones);
         assert_eq!((report.findings.len(), report.unseen.len()), (0, 1), "{report:?}");
         assert_eq!(Tree::of(&[]).said(standing_ones), Report::default());

@@ -139,7 +139,7 @@ fn collect_subnets(value: &Value, ranges: &mut Vec<IpNet>) {
 /// k3s: `cluster-cidr` of its settings, else its default.
 fn of_k3s(machine: &Machine, report: &mut Report) -> Vec<Network> {
     let settings = foreign::text(machine, K3S_CONFIG, report);
-    if settings.is_none() && !K3S_PROGRAMS.iter().any(|path| machine.locate(path.as_ref()).exists()) {
+    if settings.is_none() && !K3S_PROGRAMS.iter().any(|path| machine.has(path)) {
         return Vec::new();
     }
     let text = settings.unwrap_or_default();

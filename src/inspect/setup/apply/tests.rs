@@ -34,7 +34,11 @@ impl Scene {
     }
 
     fn undo(&self) -> Result<Undone, ApplyFault> {
-        undo("test", &self.machine, STATE.as_ref(), OnForeignChange::Refuse)
+        self.undo_target("test")
+    }
+
+    fn undo_target(&self, target: &str) -> Result<Undone, ApplyFault> {
+        undo(target, &self.machine, STATE.as_ref(), OnForeignChange::Refuse)
     }
 
     fn read(&self, path: &str) -> String {
@@ -47,7 +51,8 @@ impl Scene {
         let mut folders = vec![PathBuf::from("/")];
         while let Some(folder) = folders.pop() {
             for path in self.machine.list(&folder).unwrap().into_iter().filter(|path| path != Path::new(STATE)) {
-                if self.machine.locate(&path).is_dir() && !self.machine.locate(&path).is_symlink() {
+                let place = self.machine.locate(&path).unwrap();
+                if place.is_dir() && !place.is_symlink() {
                     found.push((path.clone(), FileState::Absent));
                     folders.push(path);
                 } else {
@@ -125,7 +130,7 @@ fn a_failure_half_way_restores_what_was_written_and_the_earlier_record() {
     let scene = Scene::new();
     fs::write(scene.place("etc/a"), "first").unwrap();
     scene.apply(&[("/etc/a", "ours")]);
-    let record = fs::read_to_string(scene.place("state/setup/test.json")).unwrap();
+    let record = fs::read_to_string(scene.place("state/test.json")).unwrap();
     let before = scene.everything();
     fs::write(scene.place("etc/file"), "").unwrap();
     let plan = scene.plan(&[("/etc/new/a", "x"), ("/etc/a", "ours 2"), ("/etc/file/below", "x")]);
@@ -133,7 +138,7 @@ fn a_failure_half_way_restores_what_was_written_and_the_earlier_record() {
     assert!(fault.to_string().starts_with("/etc/file/below: "), "{fault}");
     fs::remove_file(scene.place("etc/file")).unwrap();
     assert_eq!(scene.everything(), before);
-    assert_eq!(fs::read_to_string(scene.place("state/setup/test.json")).unwrap(), record);
+    assert_eq!(fs::read_to_string(scene.place("state/test.json")).unwrap(), record);
 }
 
 #[test]
@@ -153,7 +158,69 @@ fn what_was_kept_is_for_its_owner_only_and_is_not_believed_behind_a_link() {
     for (path, mode) in [(applied.record.as_path(), 0o600), (folder, 0o700)] {
         assert_eq!(fs::metadata(path).unwrap().mode() & 0o777, mode, "{}", path.display());
     }
-    fs::rename(folder, scene.place("elsewhere")).unwrap();
-    symlink("../elsewhere", folder).unwrap();
+    let planted = scene.place("planted.json");
+    fs::rename(&applied.record, &planted).unwrap();
+    symlink(&planted, &applied.record).unwrap();
     assert!(matches!(scene.undo(), Err(ApplyFault::ForeignRecord(_))));
+    fs::rename(&planted, &applied.record).unwrap();
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(matches!(scene.undo(), Err(ApplyFault::ForeignRecord(_))), "anybody could have put it there");
+    assert_eq!(scene.read("etc/a"), "ours");
+}
+
+#[test]
+fn a_setup_that_was_killed_half_way_can_be_undone_and_done_again() {
+    for finish in [true, false] {
+        let scene = Scene::new();
+        fs::write(scene.place("etc/a"), "first").unwrap();
+        scene.apply(&[("/etc/a", "second"), ("/etc/b", "second")]);
+        scene.apply(&[("/etc/a", "third"), ("/etc/b", "third")]);
+        // Killed behind the record and the first file, with a draft of the second.
+        fs::write(scene.place("etc/b"), "second").unwrap();
+        fs::write(scene.place("etc/.b.pullgate"), "thi").unwrap();
+        if finish {
+            scene.apply(&[("/etc/b", "third")]);
+            assert!(!scene.place("etc/.b.pullgate").exists());
+        }
+        scene.undo().unwrap();
+        assert_eq!(scene.read("etc/a"), "first");
+        assert!(!scene.place("etc/b").exists());
+    }
+}
+
+#[test]
+fn of_two_targets_that_change_one_file_the_later_is_undone_first() {
+    let scene = Scene::new();
+    fs::write(scene.place("etc/a"), "first").unwrap();
+    scene.apply(&[("/etc/a", "second")]);
+    let other = Plan { target: "other", ..scene.plan(&[("/etc/a", "third")]) };
+    apply(&other, &scene.machine, STATE.as_ref()).unwrap();
+    assert_eq!(scene.undo().unwrap_err().to_string(), "`setup other` has changed /etc/a since");
+    scene.undo_target("other").unwrap();
+    assert_eq!(scene.read("etc/a"), "second");
+    scene.undo().unwrap();
+    assert_eq!(scene.read("etc/a"), "first");
+}
+
+#[test]
+fn what_others_are_to_write_as_well_is_in_the_way_of_no_undo() {
+    let scene = Scene::new();
+    let mut plan = scene.plan(&[("/etc/leases", "ours"), ("/etc/b", "ours")]);
+    plan.shared.push("/etc/leases".into());
+    apply(&plan, &scene.machine, STATE.as_ref()).unwrap();
+    fs::write(scene.place("etc/leases"), "theirs").unwrap();
+    assert_eq!(scene.undo().unwrap().restored.len(), 2);
+    assert!(!scene.place("etc/leases").exists());
+}
+
+#[test]
+fn a_file_whose_folder_was_removed_since_is_restored_with_it() {
+    let scene = Scene::new();
+    fs::create_dir(scene.place("etc/docker")).unwrap();
+    fs::write(scene.place("etc/docker/a"), "first").unwrap();
+    scene.apply(&[("/etc/docker/a", "ours")]);
+    fs::remove_dir_all(scene.place("etc/docker")).unwrap();
+    assert!(matches!(scene.undo(), Err(ApplyFault::ChangedSince(_))));
+    undo("test", &scene.machine, STATE.as_ref(), OnForeignChange::Overwrite).unwrap();
+    assert_eq!(scene.read("etc/docker/a"), "first");
 }

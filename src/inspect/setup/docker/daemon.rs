@@ -134,7 +134,7 @@ pub(super) fn rootless(machine: &Machine) -> Vec<String> {
     let mut homes = machine.list("/home").unwrap_or_default();
     homes.push("/root".into());
     let files = homes.into_iter().map(|home| home.join(".config/docker/daemon.json"));
-    files.filter(|path| machine.locate(path).exists()).map(|path| path.display().to_string()).collect()
+    files.filter(|path| machine.has(path)).map(|path| path.display().to_string()).collect()
 }
 
 const DATA_ROOT: &str = "/var/lib/docker";

@@ -34,7 +34,7 @@ pub struct Options {
 
 /// What of this machine the target is for, if anything.
 pub fn found(machine: &Machine) -> Option<String> {
-    let is_there = |path: &&&str| machine.locate(path.as_ref()).exists();
+    let is_there = |path: &&&str| machine.has(path);
     PROGRAMS.iter().find(is_there).map(|path| format!("Docker Engine ({path})"))
 }
 

@@ -112,7 +112,7 @@ fn undo_commands() -> Vec<Command> {
 }
 
 fn find_nft(machine: &Machine) -> Result<&'static str, SetupFault> {
-    let there = |path: &&str| machine.locate(Path::new(path)).exists();
+    let there = |path: &&str| machine.has(path);
     NFT.into_iter().find(there).ok_or_else(|| {
         SetupFault::new("nft is not installed, so the rules could not be loaded").hint("install the package nftables")
     })

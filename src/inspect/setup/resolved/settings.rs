@@ -27,7 +27,7 @@ impl Settings {
     pub(super) fn read(machine: &Machine, left_out: &str) -> Result<Self, SetupFault> {
         let left_out = Path::new(left_out);
         let mut read = Self { servers: Vec::new(), has_stub: true, is_encrypted: false, later: Vec::new() };
-        if let Some(main) = MAIN.iter().find(|path| machine.locate(Path::new(path)).exists()) {
+        if let Some(main) = MAIN.iter().find(|path| machine.has(path)) {
             read.take(&text(machine, Path::new(main))?);
         }
         for (name, path) in drop_ins(machine)? {

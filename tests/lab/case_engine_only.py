@@ -61,6 +61,22 @@ def engine_only_outlives_a_new_resolv_conf(lab):
     restricted(lab, host)
 
 
+@case(seconds=120)
+def engine_only_beside_resolved(lab):
+    """On a host whose resolv.conf is systemd-resolved's: the same, and containers that share a network still find it."""
+    host = ordinary_host(lab, "trixie")
+    prepare_engines(lab, host)
+    lab.defer(lambda: host("rm /etc/resolv.conf; systemctl stop systemd-resolved"))
+    host.must("systemctl start systemd-resolved && ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf")
+    host.must(f"resolvectl dns eth0 {GOOGLE} && resolvectl domain eth0 '~.' && systemctl restart docker")
+    leaks(lab, host, ENGINE_ASKS, "before")
+    lab.defer(lambda: host("pullgate setup docker --undo --restart"))
+    host.must("pullgate setup docker --scope engine --write --restart")
+    restricted(lab, host)
+    share = f"docker run --rm --detach --name first {IMAGE} sleep 60 && docker run --rm --network container:first {IMAGE} resolve-glibc {REGISTRY}"
+    host.must(f"{share}; code=$?; docker rm --force first; exit $code")
+
+
 def ordinary_host(lab, name):
     """A machine with Docker that asks a resolver which knows every name, with pullgate beside it that nobody asks."""
     host = docker_host(lab.world, name)

@@ -88,7 +88,7 @@ impl PlanReport {
             return print_notes(&self.notes, output);
         }
         for change in &self.changes {
-            writeln!(output, "{}: {}\n{}", change.path.display(), change.why, change.diff)?;
+            writeln!(output, "{}: {}\n{}", change.path.display(), change.why, visible(&change.diff))?;
         }
         print_commands(TO_RUN, &self.commands, &self.results, output)?;
         print_notes(&self.notes, output)?;
@@ -161,13 +161,19 @@ fn print_commands(
     Ok(())
 }
 
+/// A text from files, without what a terminal would obey.
+fn visible(text: &str) -> String {
+    let is_shown = |c: char| !c.is_control() || c == '\n' || c == '\t';
+    text.chars().map(|c| if is_shown(c) { c.to_string() } else { c.escape_default().to_string() }).collect()
+}
+
 fn shown(command: &CommandReport) -> String {
-    restart::shown(&command.line)
+    visible(&restart::shown(&command.line))
 }
 
 fn print_notes(notes: &[String], output: &mut Output) -> Result<(), Failure> {
     for note in notes {
-        writeln!(output, "Note: {note}")?;
+        writeln!(output, "Note: {}", visible(note))?;
     }
     if !notes.is_empty() {
         writeln!(output)?;

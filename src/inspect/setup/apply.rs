@@ -231,11 +231,12 @@ fn write_all(changes: &[Change], machine: &Machine) -> Result<(), ApplyFault> {
     Ok(())
 }
 
-/// Writes a file, which stays whose it is.
+/// Writes a file, which stays whose it is; a new one is that of whom the folder is, such as a home.
 fn write_one(path: &Path, state: &FileState, machine: &Machine) -> Result<(), ApplyFault> {
     let owner = owner(machine, path)?;
     let place = locate(machine, path)?;
-    make_folder_of(&place).and_then(|()| put(&place, state, owner)).map_err(|error| ApplyFault::io(path, error))
+    let write = |()| put(&place, state, owner.map_or_else(|| inherited(&place), |owner| Ok(Some(owner)))?);
+    make_folder_of(&place).and_then(write).map_err(|error| ApplyFault::io(path, error))
 }
 
 /// Makes a path be what `state` says, in one step. Without an `owner` the file is that of whoever writes.
@@ -304,8 +305,17 @@ fn missing_folders(machine: &Machine, path: &Path) -> Vec<PathBuf> {
 fn make_folder_of(path: &Path) -> io::Result<()> {
     let Some(folder) = path.parent().filter(|folder| !folder.is_dir()) else { return Ok(()) };
     make_folder_of(folder)?;
+    let owner = inherited(folder)?;
     fs::create_dir(folder)?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(NEW_FOLDER))
+    fs::set_permissions(folder, fs::Permissions::from_mode(NEW_FOLDER))?;
+    owner.map_or(Ok(()), |(user, group)| lchown(folder, Some(user), Some(group)))
+}
+
+/// Whose a new file is to be: nobody but root can choose.
+fn inherited(path: &Path) -> io::Result<Option<(u32, u32)>> {
+    let Some(folder) = path.parent().filter(|_| nix::unistd::geteuid().is_root()) else { return Ok(None) };
+    let metadata = fs::metadata(folder)?;
+    Ok((metadata.uid() != 0).then(|| (metadata.uid(), metadata.gid())))
 }
 
 /// Removes the folders that were made, innermost first; one in which there is something else by now stays.

@@ -51,8 +51,8 @@ pub fn plan(machine: &Machine, request: &Request, options: &Options) -> Result<P
         |text| yaml::set(text, &["network", "dns"], &servers),
         "the guest asks pullgate; Lima's own resolver, which would answer it before, is off",
     )?;
-    plan.command(&format!("colima stop {profile}"), "the guest reads its servers when it starts");
-    plan.command(&format!("colima start {profile}"), "with the new one");
+    plan.command_on("colima stop", profile, "the guest reads its servers when it starts");
+    plan.command_on("colima start", profile, "with the new one");
     lima::guest_notes(&mut plan);
     plan.note(format!(
         "afterwards `colima ssh -p {profile} -- cat /etc/resolv.conf` has to show one server: that \

@@ -90,12 +90,11 @@ fn pods_file(
         plan.write(machine, PODS, text, "the servers of pods, as given")?;
         return Ok(PODS);
     }
-    for path in [PODS, SAVED] {
-        if !usable(machine, request, path)?.servers.is_empty() {
-            return Ok(path);
-        }
+    if !usable(machine, request, PODS)?.servers.is_empty() {
+        return Ok(PODS);
     }
-    for path in [RESOLV_CONF, UPLINK] {
+    // What is saved is gone when the target that saved it is undone: pods need a file that stays.
+    for path in [SAVED, RESOLV_CONF, UPLINK] {
         let found = usable(machine, request, path)?;
         if !found.servers.is_empty() {
             plan.write(machine, PODS, written(&found), why)?;
@@ -109,8 +108,7 @@ fn pods_file(
 /// What a file says, of its servers those that a pod can ask and that are not pullgate.
 fn usable(machine: &Machine, request: &Request, path: &str) -> Result<ResolvConf, SetupFault> {
     let mut read = ResolvConf::parse(&SetupFault::read(machine, path)?.unwrap_or_default());
-    let is_ours = |ip: IpAddr| request.addresses.contains(&ip) || request.listen.iter().any(|own| own.ip() == ip);
-    read.servers.retain(|server| !server.ip().is_loopback() && !is_ours(server.ip()));
+    read.servers.retain(|server| !server.ip().is_loopback() && !request.is_ours(*server));
     Ok(read)
 }
 
@@ -254,13 +252,15 @@ mod tests {
         let with = |files: &[(&str, &str)], options: &Options| {
             let tree = Tree::new(files);
             tree.apply(|machine| plan(machine, &request(), options));
-            tree.text(KUBELET).unwrap()
+            assert!(tree.text(KUBELET).unwrap().contains(PODS), "not the saved file, which an undo takes away");
+            tree.text(PODS).unwrap()
         };
         let none = Options::default();
-        assert!(with(&[stub, kubelet, (SAVED, "nameserver 192.0.2.1\n")], &none).contains(SAVED));
-        assert!(with(&[stub, kubelet, (UPLINK, "nameserver 192.0.2.1\n")], &none).contains(PODS));
+        let saved = (SAVED, "nameserver 192.0.2.9\n");
+        assert!(with(&[stub, kubelet, saved, (UPLINK, "nameserver 192.0.2.1\n")], &none).contains("192.0.2.9"));
+        assert!(with(&[stub, kubelet, (UPLINK, "nameserver 192.0.2.1\n")], &none).contains("192.0.2.1"));
         let given = Options { servers: vec!["192.0.2.7".parse().unwrap()] };
-        assert!(with(&[stub, kubelet], &given).contains(PODS));
+        assert!(with(&[stub, kubelet], &given).contains("192.0.2.7"));
         let fault = plan(&Tree::new(&[stub, kubelet]).machine(), &request(), &none).unwrap_err();
         assert_eq!(fault.hint.as_deref(), Some("name one with --pods-server"));
     }

@@ -56,8 +56,8 @@ pub fn plan(machine: &Machine, request: &Request, options: &Options) -> Result<P
     let why = "guests ask pullgate; Lima's own resolver, which would answer them before, is off";
     plan.edit(machine, path, |text| ask_only(text, &address), why)?;
     for name in named.iter().filter(|name| machine.has(folder.join(name).join("ha.pid"))) {
-        plan.command(&format!("limactl stop {name}"), "the guest reads its servers when it starts");
-        plan.command(&format!("limactl start {name}"), "with the new one");
+        plan.command_on("limactl stop", name, "the guest reads its servers when it starts");
+        plan.command_on("limactl start", name, "with the new one");
     }
     guest_notes(&mut plan);
     plan.note("afterwards `limactl shell NAME cat /etc/resolv.conf` has to show that address and no other");

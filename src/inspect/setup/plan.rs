@@ -1,7 +1,7 @@
 //! A plan: the files to change, the commands that make the change count, and what an administrator has to know.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -120,6 +120,13 @@ impl Plan {
             .push(Command { line: line.split_ascii_whitespace().map(str::to_owned).collect(), why: why.into() });
     }
 
+    /// Adds a command line whose last word comes from a file or a person, and may hold anything.
+    pub fn command_on(&mut self, line: &str, object: &str, why: impl Into<String>) {
+        let mut words: Vec<String> = line.split_ascii_whitespace().map(str::to_owned).collect();
+        words.push(object.to_owned());
+        self.commands.push(Command { line: words, why: why.into() });
+    }
+
     /// Adds a sentence that an administrator has to know.
     pub fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
@@ -143,9 +150,10 @@ impl Request {
     /// # Errors
     /// Nothing listens on port 53, the only one that a resolv.conf can name.
     pub fn host_address(&self) -> Result<IpAddr, SetupFault> {
-        let listeners = || self.on_port_53();
-        let loopback = listeners().find(IpAddr::is_loopback);
-        self.addresses.first().copied().or(loopback).or_else(|| listeners().next()).ok_or_else(|| {
+        let localhost: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        let answering = || localhost.into_iter().find(|address| self.answers_at(*address));
+        let loopback = self.on_port_53().find(IpAddr::is_loopback).or_else(answering);
+        self.addresses.first().copied().or(loopback).or_else(|| self.on_port_53().next()).ok_or_else(|| {
             let listen = self.listen.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ");
             SetupFault::new(format!("pullgate does not listen on port 53 (server.listen: {listen})"))
                 .hint("add `127.0.0.1:53` to server.listen, or name the address with --address")
@@ -157,17 +165,45 @@ impl Request {
     /// # Errors
     /// There is none: to a container, loopback is the container itself.
     pub fn reachable_address(&self) -> Result<IpAddr, SetupFault> {
-        self.reachable().first().copied().ok_or_else(|| {
-            SetupFault::new("pullgate has no address that a container could reach").hint(
+        let is_wildcard = |listener: &SocketAddr| listener.port() == DNS_PORT && listener.ip().is_unspecified();
+        let (message, hint) = if self.listen.iter().any(is_wildcard) {
+            (
+                "pullgate listens on every address: which of them is to be written is not known",
+                "name one that containers reach with --address, such as 172.17.0.1 (docker0)",
+            )
+        } else {
+            (
+                "pullgate has no address that a container could reach",
                 "add one of this machine's, such as `172.17.0.1:53` (docker0), to server.listen, or use --address",
             )
-        })
+        };
+        self.reachable().first().copied().ok_or_else(|| SetupFault::new(message).hint(hint))
     }
 
     /// Every address that could do for containers and other machines, those given first.
     pub fn reachable(&self) -> Vec<IpAddr> {
         let known = self.addresses.iter().copied().chain(self.on_port_53());
         known.filter(|address| !address.is_loopback()).collect()
+    }
+
+    /// Whether pullgate listens on port 53 of an address of this machine, by itself or on every address.
+    pub fn answers_at(&self, address: IpAddr) -> bool {
+        self.listens_on(SocketAddr::new(address, DNS_PORT))
+    }
+
+    /// The same with the port.
+    pub fn listens_on(&self, address: SocketAddr) -> bool {
+        self.listen.iter().filter(|listener| listener.port() == address.port()).any(|listener| {
+            let is_wildcard = listener.ip().is_unspecified() && (listener.is_ipv6() || address.is_ipv4());
+            listener.ip() == address.ip() || is_wildcard
+        })
+    }
+
+    /// Whether a server that somebody names is known to be pullgate. Of a listener on every address only loopback is.
+    pub fn is_ours(&self, server: SocketAddr) -> bool {
+        self.addresses.contains(&server.ip())
+            || self.listen.contains(&server)
+            || (server.ip().is_loopback() && self.listens_on(server))
     }
 
     fn on_port_53(&self) -> impl Iterator<Item = IpAddr> {
@@ -229,6 +265,18 @@ mod tests {
         assert_eq!(both.reachable_address().unwrap().to_string(), "172.17.0.1");
         let given = request(&["198.18.0.1"], &["127.0.0.1:53"]);
         assert_eq!(given.host_address().unwrap(), given.reachable_address().unwrap());
+    }
+
+    #[test]
+    fn a_listener_on_every_address_is_asked_on_loopback_and_is_no_other_machine_s_server() {
+        for (listen, host) in [("0.0.0.0:53", "127.0.0.1"), ("[::]:53", "127.0.0.1")] {
+            let everywhere = request(&[], &[listen]);
+            assert_eq!(everywhere.host_address().unwrap().to_string(), host, "{listen}");
+            assert!(everywhere.reachable_address().unwrap_err().hint.unwrap().contains("--address"));
+            assert!(everywhere.is_ours("127.0.0.1:53".parse().unwrap()));
+            assert!(!everywhere.is_ours("192.0.2.1:53".parse().unwrap()));
+            assert!(!everywhere.is_ours("127.0.0.1:5300".parse().unwrap()), "another resolver's port");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! One name server and no other: a second one is asked whenever the first is late or refuses, and musl asks all at once.
 //! The file as it was is kept where pullgate's upstream `system` finds it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use super::owner::{Owner, RESOLV_CONF};
 use super::plan::{Plan, Request, SetupFault};
@@ -72,15 +72,14 @@ pub(super) fn names_only_us(machine: &Machine, request: &Request) -> Result<bool
 /// Whether a resolv.conf names no server that `system` could use.
 fn is_ours(text: &str, request: &Request) -> bool {
     let servers = ResolvConf::parse(text).servers;
-    let listens = |server: &SocketAddr| request.listen.contains(server) || request.addresses.contains(&server.ip());
-    servers.iter().all(listens) || (servers.len() == 1 && text.starts_with(HEADER))
+    servers.iter().all(|server| request.is_ours(*server)) || (servers.len() == 1 && text.starts_with(HEADER))
 }
 
 /// A resolv.conf with one name server, and the search list and the options of another. Its comments go: they say who
 /// writes the file, and some writers go by them.
 fn naming(address: IpAddr, text: &str) -> String {
     let stays = |line: &&str| {
-        let word = line.split_ascii_whitespace().next().unwrap_or_default();
+        let word = line.split_whitespace().next().unwrap_or_default();
         !word.is_empty() && word != "nameserver" && !word.starts_with(['#', ';'])
     };
     let mut written = format!("{HEADER}nameserver {address}\n");

@@ -95,8 +95,9 @@ fn started_by_script(
     let command = start::command(machine, service.name)?;
     let path = format!("{folder}/start");
     let binds = binds.iter().fold(String::new(), |lines, (from, to)| lines + &format!("    bind {from} {to}\n"));
+    // Last what comes from a file: nothing in it is replaced.
     let text =
-        START.replace("{service}", service.name).replace("{root}", &quoted(root)).replace("    {binds}\n", &binds);
+        START.replace("{service}", service.name).replace("    {binds}\n", &binds).replace("{root}", &quoted(root));
     plan.write(
         machine,
         &path,
@@ -170,7 +171,7 @@ const RESOLVED: &str = "/run/systemd/resolve";
 /// mounted at a place of its own stays shared when the file systems of the bound files no longer are.
 const START: &str = r#"#!/bin/sh
 # Written by `pullgate setup`: starts {service} so that it alone sees other files, and everybody sees what it mounts below
-# {root}.
+# its folder of data.
 set -e
 
 bind() {

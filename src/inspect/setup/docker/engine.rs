@@ -6,7 +6,6 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::TARGET;
 use super::daemon::Daemon;
-use super::listen::covers;
 use crate::address::DNS_PORT;
 use crate::inspect::machine::Machine;
 use crate::inspect::setup::owner::RESOLV_CONF;
@@ -18,7 +17,7 @@ use crate::resolv_conf::ResolvConf;
 pub(super) fn plan(machine: &Machine, request: &Request, daemon: &Daemon) -> Result<Plan, SetupFault> {
     let address = request.host_address()?;
     let host = host_resolver(machine)?;
-    if host.servers.iter().any(|server| server.ip() == address || is_ours(request, server.ip())) {
+    if host.servers.iter().any(|server| server.ip() == address || request.is_ours(*server)) {
         let fault =
             SetupFault::new("this host asks pullgate itself: there is nothing that --scope engine would leave alone");
         return Err(fault.hint("undo what was set up before, or use --scope machine"));
@@ -46,7 +45,7 @@ fn host_resolver(machine: &Machine) -> Result<ResolvConf, SetupFault> {
 /// Whom containers are to ask: what daemon.json says, else the host's own resolver.
 fn container_servers(request: &Request, daemon: &Daemon, host: &ResolvConf) -> Result<Vec<IpAddr>, SetupFault> {
     let named = daemon.dns();
-    if named.iter().any(|server| is_ours(request, *server)) {
+    if named.iter().any(|server| request.is_ours(SocketAddr::new(*server, DNS_PORT))) {
         let fault = SetupFault::new("`dns` in daemon.json names pullgate: containers would not resolve as before");
         return Err(fault.hint("undo what was set up before, or take `dns` out of daemon.json"));
     }
@@ -60,13 +59,6 @@ fn container_servers(request: &Request, daemon: &Daemon, host: &ResolvConf) -> R
         return Err(fault.hint("name a server for containers as `dns` in daemon.json, and run this again"));
     }
     Ok(servers)
-}
-
-/// Whether an address is known to be pullgate's. Of a listener on every address only loopback is.
-fn is_ours(request: &Request, address: IpAddr) -> bool {
-    request.addresses.contains(&address)
-        || request.listen.iter().any(|listener| listener.ip() == address)
-        || (address.is_loopback() && covers(request, address))
 }
 
 /// Whether a machine is set up this way.

@@ -21,13 +21,13 @@ pub(super) fn address(
 ) -> Result<IpAddr, SetupFault> {
     if let Some(given) = request.addresses.first() {
         let address = request.reachable_address()?;
-        if !covers(request, address) {
+        if !request.answers_at(address) {
             plan.note(format!("containers will ask {given}:{DNS_PORT}: see that pullgate answers there"));
         }
         return Ok(address);
     }
     let bridge = bridge(machine, daemon)?;
-    if covers(request, bridge) {
+    if request.answers_at(bridge) {
         return Ok(bridge);
     }
     if let Ok(other) = request.reachable_address() {
@@ -35,14 +35,6 @@ pub(super) fn address(
     }
     listen_on(plan, machine, request, bridge)?;
     Ok(bridge)
-}
-
-/// Whether pullgate listens on an address, by itself or on all of its family.
-pub(super) fn covers(request: &Request, address: IpAddr) -> bool {
-    request.listen.iter().filter(|listener| listener.port() == DNS_PORT).any(|listener| {
-        let wildcard = listener.ip().is_unspecified() && (listener.is_ipv6() || address.is_ipv4());
-        listener.ip() == address || wildcard
-    })
 }
 
 fn bridge(machine: &Machine, daemon: &Daemon) -> Result<IpAddr, SetupFault> {

@@ -57,12 +57,9 @@ pub fn plan(machine: &Machine, request: &Request, options: &Options) -> Result<P
     let after = definition.with_servers(&servers);
     let mut plan = Plan::new(TARGET);
     plan.write(machine, path.clone(), after, "DHCP names pullgate, and libvirt's own server, a way around, is off")?;
-    plan.command(&format!("virsh net-define {}", path.display()), "libvirt reads it");
-    plan.command(
-        &format!("virsh net-destroy {name}"),
-        "cuts the guests of this network off until they are started anew",
-    );
-    plan.command(&format!("virsh net-start {name}"), "with the new server; guests learn it with their next lease");
+    plan.command_on("virsh net-define", &path.display().to_string(), "libvirt reads it");
+    plan.command_on("virsh net-destroy", name, "cuts the guests of this network off until they are started anew");
+    plan.command_on("virsh net-start", name, "with the new server; guests learn it with their next lease");
     notes(&mut plan, &servers, &definition);
     Ok(plan)
 }

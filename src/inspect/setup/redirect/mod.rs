@@ -140,7 +140,7 @@ impl Redirect {
 
     /// What an administrator has to know.
     fn notes(&self, request: &Request) -> Vec<String> {
-        let unserved = self.to.addresses().filter(|address| !listens(request, *address));
+        let unserved = self.to.addresses().filter(|address| !request.listens_on(*address));
         let unserved = unserved.map(|address| {
             format!("pullgate does not listen on {address}: until it does (server.listen), nothing resolves")
         });
@@ -240,15 +240,8 @@ fn usable(address: IpAddr, reach: Reach) -> Result<(), SetupFault> {
 
 /// The port of the listener that answers at an address.
 fn listening_port(request: &Request, address: IpAddr) -> Option<u16> {
-    request.listen.iter().find(|listener| answers_at(listener.ip(), address)).map(SocketAddr::port)
-}
-
-fn listens(request: &Request, address: SocketAddr) -> bool {
-    request.listen.iter().any(|listener| listener.port() == address.port() && answers_at(listener.ip(), address.ip()))
-}
-
-fn answers_at(listener: IpAddr, address: IpAddr) -> bool {
-    listener == address || listener.is_unspecified() && (listener.is_ipv6() || address.is_ipv4())
+    let ports = request.listen.iter().map(SocketAddr::port);
+    ports.into_iter().find(|port| request.listens_on(SocketAddr::new(address, *port)))
 }
 
 /// The number of the user that the shipped unit runs pullgate as.

@@ -94,8 +94,7 @@ fn keep_servers(
     settings: &Settings,
     links: &[Link],
 ) -> Result<(), SetupFault> {
-    let is_ours = |server: &SocketAddr| request.listen.contains(server) || request.addresses.contains(&server.ip());
-    let own: Vec<SocketAddr> = settings.servers.iter().copied().filter(|server| !is_ours(server)).collect();
+    let own: Vec<SocketAddr> = settings.servers.iter().copied().filter(|server| !request.is_ours(*server)).collect();
     let listed = own.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     if own.is_empty() && links.iter().all(|link| link.servers.is_empty()) {
         plan.note(

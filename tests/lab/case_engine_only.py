@@ -66,7 +66,7 @@ def engine_only_beside_resolved(lab):
     """On a host whose resolv.conf is systemd-resolved's: the same, and containers that share a network still find it."""
     host = ordinary_host(lab, "trixie")
     prepare_engines(lab, host)
-    lab.defer(lambda: host("rm /etc/resolv.conf; systemctl stop systemd-resolved"))
+    lab.defer(lambda: host("rm /etc/resolv.conf; systemctl stop systemd-resolved; rm -r /run/systemd/resolve"))
     host.must("systemctl start systemd-resolved && ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf")
     host.must(f"resolvectl dns eth0 {GOOGLE} && resolvectl domain eth0 '~.' && systemctl restart docker")
     leaks(lab, host, ENGINE_ASKS, "before")

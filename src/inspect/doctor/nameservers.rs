@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use super::local::Uplinks;
 use super::place::Place;
 use super::report::{Finding, Report, Section};
 use super::scene::Scene;
@@ -70,7 +71,11 @@ pub(super) fn to_try(scene: &Scene<'_>) -> Vec<NameServer> {
     let (resolved, docker) = (behind(&RESOLVED_STUBS), behind(&[DOCKER_STUB]));
     add(servers.clone(), Origin::ResolvConf);
     if resolved {
-        add(ResolvConf::parse(&read(RESOLVED_UPLINKS)).servers, Origin::Resolved);
+        // One that is asked for names below some domain alone is no second server.
+        let asked = Uplinks::of(scene.machine, &mut Report::default()).asked;
+        let mut uplinks = ResolvConf::parse(&read(RESOLVED_UPLINKS)).servers;
+        uplinks.retain(|server| asked.contains(&server.ip().to_canonical()));
+        add(uplinks, Origin::Resolved);
     }
     if docker {
         add(external_servers(&text), Origin::Docker);

@@ -113,7 +113,7 @@ fn judge(
         None => return None,
     };
     // RUN steps get what is left of the builder's own resolv.conf, by BuildKit's rule.
-    let inner = HostResolvers { resolv_conf, uplink: host.uplink.clone() };
+    let inner = HostResolvers { resolv_conf, ..host.clone() };
     let predicted = predicted_resolver(&inner, &[], None, Network::BuildKit);
     let is_fine = ours.reached_at_all(&predicted.servers, Side::Container);
     (!is_fine).then(|| judge_given(&format!("{who}, in RUN steps,"), &predicted.servers, ours))

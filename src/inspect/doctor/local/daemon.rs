@@ -25,7 +25,7 @@ pub(super) fn pulls(scene: &Scene<'_>, report: &mut Report) {
     let for_containers = given_servers(scene.machine, daemon.as_ref(), report);
     for source in sources(scene.machine, &host, report) {
         let is_stub = source.servers.iter().any(|server| is_resolved_stub(*server));
-        let asked = if is_stub { &host.uplink } else { &source.servers };
+        let asked = if is_stub { &host.asked_by_resolved } else { &source.servers };
         report.add(judge(&source.place, asked, &for_containers, &ours).section(Section::DockerEngine));
     }
 }

@@ -128,7 +128,11 @@ mod tests {
 
     /// `resolv.conf` and uplink as lists of addresses; `-`: there is no file.
     fn host(resolv_conf: &str, uplink: &str) -> HostResolvers {
-        HostResolvers { resolv_conf: (resolv_conf != "-").then(|| addresses(resolv_conf)), uplink: addresses(uplink) }
+        HostResolvers {
+            resolv_conf: (resolv_conf != "-").then(|| addresses(resolv_conf)),
+            uplink: addresses(uplink),
+            asked_by_resolved: Vec::new(),
+        }
     }
 
     const BRIDGE: Network = Network::DefaultBridge { ipv6: false };

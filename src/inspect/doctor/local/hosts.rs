@@ -72,7 +72,7 @@ fn judge_entry(scene: &Scene<'_>, place: &str, address: IpAddr, name: &DomainNam
 fn judge_resolve(line: usize, host: &HostResolvers, ours: &Ours) -> Finding {
     let title = format!("{NSSWITCH}:{line} asks systemd-resolved (`resolve`) before name servers");
     let is_stub = host.resolv_conf.iter().flatten().any(|server| is_resolved_stub(*server));
-    if ours.reached_at_all(&host.uplink, Side::Host) {
+    if ours.reached_at_all(&host.asked_by_resolved, Side::Host) {
         return Finding::ok(CHECK, format!("{title}, and that asks pullgate"));
     }
     let meaning = if is_stub {

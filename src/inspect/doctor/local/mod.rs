@@ -21,10 +21,12 @@ mod subnets;
 #[cfg(test)]
 mod testing;
 mod units;
+mod uplinks;
 mod wsl;
 
 use std::path::Path;
 
+pub(super) use self::uplinks::Uplinks;
 use crate::inspect::doctor::report::Report;
 use crate::inspect::doctor::scene::Scene;
 use crate::inspect::engine::{Engine, EngineFault, usual_sockets};

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use nix::ifaddrs::getifaddrs;
 
 use super::foreign;
+use super::uplinks::Uplinks;
 use crate::address::DNS_PORT;
 use crate::inspect::doctor::report::Report;
 use crate::inspect::doctor::scene::Scene;
@@ -16,8 +17,10 @@ use crate::resolv_conf::ResolvConf;
 pub(super) struct HostResolvers {
     /// The servers of /etc/resolv.conf; `None`: there is no such file.
     pub(super) resolv_conf: Option<Vec<IpAddr>>,
-    /// The servers that systemd-resolved asks.
+    /// All servers that systemd-resolved knows; engines give them to containers.
     pub(super) uplink: Vec<IpAddr>,
+    /// Those among them that it asks for names that no link has for itself.
+    pub(super) asked_by_resolved: Vec<IpAddr>,
 }
 
 /// The addresses at which a question reaches pullgate.
@@ -37,13 +40,14 @@ impl HostResolvers {
     /// Reads them.
     pub(super) fn of(machine: &Machine, report: &mut Report) -> Self {
         let mut read = |path: &str| foreign::text(machine, path, report).map(|text| servers(&text));
-        Self { resolv_conf: read("/etc/resolv.conf"), uplink: read(UPLINK).unwrap_or_default() }
+        let (resolv_conf, uplink) = (read("/etc/resolv.conf"), read(UPLINK).unwrap_or_default());
+        Self { resolv_conf, uplink, asked_by_resolved: Uplinks::of(machine, report).asked }
     }
 
     /// Whom programs of the host ask in the end: behind systemd-resolved's stub, whom that asks.
     pub(super) fn asked(&self) -> &[IpAddr] {
         match self.resolv_conf.as_deref().unwrap_or_default() {
-            servers if servers.iter().any(|server| is_resolved_stub(*server)) => &self.uplink,
+            servers if servers.iter().any(|server| is_resolved_stub(*server)) => &self.asked_by_resolved,
             servers => servers,
         }
     }
@@ -62,9 +66,9 @@ impl Ours {
             addresses.extend(local_addresses());
         }
         let host = HostResolvers::of(scene.machine, report);
-        if addresses.iter().any(|address| is_resolved_stub(*address)) && host.uplink.len() == 1 {
+        if addresses.iter().any(|address| is_resolved_stub(*address)) && host.asked_by_resolved.len() == 1 {
             // What answers as pullgate behind systemd-resolved is the one server that it asks.
-            addresses.extend(&host.uplink);
+            addresses.extend(&host.asked_by_resolved);
         }
         if addresses.is_empty() && scene.proven.is_none() {
             addresses.extend(host.asked().first());

@@ -1,5 +1,6 @@
 //! The processes of this machine, from /proc: which engines run, and how they were started.
 
+use std::fs;
 use std::path::PathBuf;
 
 use super::foreign;
@@ -37,21 +38,34 @@ impl Process {
     }
 }
 
-/// The running processes of these names. Of another machine's tree there are none.
+/// The running processes of these names. Of another machine's tree there are none, and what runs in another network, as
+/// an engine inside a container does, is not this machine's either: its own resolver and settings count there.
 pub(super) fn named(machine: &Machine, names: &[&str], report: &mut Report) -> Vec<Process> {
     let numbers = foreign::list(machine, "/proc", "", report);
     let ids = numbers.iter().filter_map(|path| path.file_name()?.to_str()?.parse().ok());
-    ids.filter_map(|id: u32| {
+    let found = ids.filter_map(|id: u32| {
         // A process may end between two looks.
         let read = |file: &str| machine.read(format!("/proc/{id}/{file}")).ok().flatten();
         let name = read("comm")?.trim_end().to_owned();
         if !names.contains(&name.as_str()) {
             return None;
         }
+        if is_elsewhere(machine, id) {
+            let what =
+                format!("{name} (process {id}), which runs in a network of its own, as in a container: doctor there");
+            foreign::unseen(report, what);
+            return None;
+        }
         let arguments = read("cmdline")?.split_terminator('\0').map(str::to_owned).collect();
         Some(Process { id, name, arguments })
-    })
-    .collect()
+    });
+    found.collect()
+}
+
+/// Whether a process is in another network than this one. Of another user's process only root can tell.
+fn is_elsewhere(machine: &Machine, id: u32) -> bool {
+    let network = |process: &str| fs::read_link(machine.locate(format!("/proc/{process}/ns/net").as_ref()));
+    matches!((network("self"), network(&id.to_string())), (Ok(own), Ok(its)) if own != its)
 }
 
 /// `NAME=value` words taken apart.
@@ -63,6 +77,23 @@ pub(super) fn variables<'t>(words: impl Iterator<Item = &'t str>) -> Vec<(String
 mod tests {
     use super::*;
     use crate::inspect::doctor::local::testing::Tree;
+
+    #[test]
+    fn what_runs_in_another_network_is_elsewhere() {
+        let tree = Tree::of(&[]);
+        for (id, network) in [("self", "net:[1]"), ("7", "net:[1]"), ("8", "net:[2]"), ("9", "")] {
+            tree.write(&format!("proc/{id}/comm"), b"dockerd\n");
+            tree.write(&format!("proc/{id}/cmdline"), b"dockerd\0");
+            if !network.is_empty() {
+                tree.link(&format!("proc/{id}/ns/net"), network);
+            }
+        }
+        let mut report = Report::default();
+        let found = named(&tree.machine, &["dockerd"], &mut report);
+        assert_eq!(found.iter().map(|process| process.id).collect::<Vec<_>>(), [7, 9]);
+        assert!(report.unseen[0].contains("process 8"), "{report:?}");
+        assert_eq!(report.unseen.len(), 1, "{report:?}");
+    }
 
     #[test]
     fn processes_are_found_by_name_with_arguments_and_variables() {

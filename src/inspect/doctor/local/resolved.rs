@@ -2,15 +2,16 @@
 //! when pullgate is away?
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use super::foreign;
 use super::ours::{HostResolvers, Ours, Side, listed};
+use super::uplinks::{Routed, Uplinks};
 use crate::inspect::doctor::report::{Finding, Report};
 use crate::inspect::doctor::scene::Scene;
-use crate::inspect::machine::Machine;
 use crate::inspect::setup::owner::Owner;
-use crate::resolv_conf::parse_server;
+use crate::name::DomainName;
+use crate::policy::pattern::Pattern;
+use crate::policy::snapshot::{EntryKind, Snapshot};
 
 /// Whom systemd-resolved asks, and whom when it knows nobody else.
 pub(super) fn resolved(scene: &Scene<'_>, report: &mut Report) {
@@ -20,16 +21,18 @@ pub(super) fn resolved(scene: &Scene<'_>, report: &mut Report) {
         return;
     }
     let ours = Ours::of(scene, report);
-    if !host.uplink.is_empty() && owner == Owner::Resolved && !ours.reached_at_all(&host.uplink, Side::Host) {
-        let title = format!("systemd-resolved asks {}", listed(&host.uplink));
+    let uplinks = Uplinks::of(scene.machine, report);
+    if !uplinks.asked.is_empty() && owner == Owner::Resolved && !ours.reached_at_all(&uplinks.asked, Side::Host) {
+        let title = format!("systemd-resolved asks {}", listed(&uplinks.asked));
         let finding = Finding::problem(CHECK, title)
             .meaning("it chooses among all servers of all links: pullgate has to be the only one, or to take `~.`");
         report.add(finding.fix(FIX));
     }
-    let settings = ResolvedSettings::of(scene.machine, report);
-    if let Some(finding) = settings.judge_fallback(&ours) {
+    if let Some(finding) = judge_fallback(uplinks.fallback.as_deref(), &ours) {
         report.add(finding.fix(FIX));
     }
+    let elsewhere = uplinks.routed.iter().filter(|routed| !ours.reached_at_all(&routed.servers, Side::Host));
+    elsewhere.filter_map(|routed| judge_routed(scene, routed)).for_each(|finding| report.add(finding));
 }
 
 /// Whether somebody writes resolv.conf who does not know of pullgate.
@@ -56,68 +59,43 @@ pub(super) fn owner(scene: &Scene<'_>, report: &mut Report) {
     report.add(finding.fix(format!("pullgate setup {target} (shows whether anything is missing)")));
 }
 
-/// What resolved.conf and its drop-ins say.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct ResolvedSettings {
-    /// `FallbackDNS`; `None` if no file sets it, so that those compiled in count.
-    fallback: Option<Vec<IpAddr>>,
+/// What a link, such as a VPN's, takes for itself. Domains that the policy hands on as a service are meant to be asked.
+fn judge_routed(scene: &Scene<'_>, routed: &Routed) -> Option<Finding> {
+    let domains: Vec<&str> =
+        routed.domains.iter().map(String::as_str).filter(|domain| !is_service(scene, domain)).collect();
+    let (list, servers) = (domains.join(", "), listed(&routed.servers));
+    let title = format!("names below {list} are asked at {servers} (link {})", routed.link);
+    let finding = Finding::note(CHECK, title)
+        .meaning("systemd-resolved sends them there and not to pullgate: a registry below them is not under the policy")
+        .fix(format!(
+            "a [[service]] with `names = [\".{}\"]` and these `servers`, then `resolvectl domain {} \"\"`",
+            domains.first()?,
+            routed.link
+        ));
+    Some(finding)
 }
 
-impl ResolvedSettings {
-    fn of(machine: &Machine, report: &mut Report) -> Self {
-        let mut settings = Self::default();
-        for path in files(machine, report) {
-            let text = foreign::text(machine, path, report).unwrap_or_default();
-            for setting in foreign::settings(&text).filter(|s| s.section == "Resolve" && s.key == "FallbackDNS") {
-                let servers = setting.value.split_ascii_whitespace().filter_map(parse_server);
-                let given: Vec<IpAddr> = servers.map(|server| server.ip()).collect();
-                // An empty value empties the list, another adds to it.
-                let list = settings.fallback.get_or_insert_default();
-                if setting.value.is_empty() {
-                    list.clear();
-                }
-                list.extend(given);
-            }
-        }
-        settings
-    }
-
-    fn judge_fallback(&self, ours: &Ours) -> Option<Finding> {
-        let meaning = "they are asked when no other server is known: before a lease has come, or when a link goes away";
-        match &self.fallback {
-            None => {
-                let title = "systemd-resolved has the fall-back servers that are compiled in";
-                Some(Finding::warning(CHECK, title).meaning(meaning))
-            }
-            Some(list) if list.is_empty() || ours.reached_at_all(list, Side::Host) => None,
-            Some(list) => {
-                let title = format!("systemd-resolved has the fall-back servers {}", listed(list));
-                Some(Finding::warning(CHECK, title).meaning(meaning))
-            }
-        }
-    }
+/// Whether the policy has a service for everything below a domain.
+fn is_service(scene: &Scene<'_>, domain: &str) -> bool {
+    let Ok(below) = format!("any.{domain}").parse::<DomainName>() else { return false };
+    let rules = scene.policy.into_iter().flat_map(Snapshot::rules);
+    let services = rules.filter(|rule| rule.entry().kind == EntryKind::Service);
+    let mut patterns = services.filter_map(|rule| rule.pattern().to_string().parse::<Pattern>().ok());
+    patterns.any(|pattern| pattern.matches(below.as_name()))
 }
 
-/// resolved.conf and its drop-ins, in the order in which they count.
-fn files(machine: &Machine, report: &mut Report) -> Vec<PathBuf> {
-    let mut drop_ins: Vec<PathBuf> = Vec::new();
-    for folder in FOLDERS {
-        for path in foreign::list(machine, format!("{folder}/resolved.conf.d"), ".conf", report) {
-            if !drop_ins.iter().any(|earlier| earlier.file_name() == path.file_name()) {
-                drop_ins.push(path);
-            }
-        }
-    }
-    drop_ins.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
-    let mains = FOLDERS.iter().map(|folder| PathBuf::from(format!("{folder}/resolved.conf")));
-    let main = mains.into_iter().find(|path| matches!(machine.read(path), Ok(Some(_))));
-    main.into_iter().chain(drop_ins).collect()
+fn judge_fallback(fallback: Option<&[IpAddr]>, ours: &Ours) -> Option<Finding> {
+    let title = match fallback {
+        None => "systemd-resolved has the fall-back servers that are compiled in".to_owned(),
+        Some(list) if list.is_empty() || ours.reached_at_all(list, Side::Host) => return None,
+        Some(list) => format!("systemd-resolved has the fall-back servers {}", listed(list)),
+    };
+    let meaning = "they are asked when no other server is known: before a lease has come, or when a link goes away";
+    Some(Finding::warning(CHECK, title).meaning(meaning))
 }
 
 const CHECK: &str = "resolved";
 const FIX: &str = "pullgate setup resolved --write";
-/// Where systemd looks for settings; what comes first counts.
-const FOLDERS: [&str; 4] = ["/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd"];
 
 #[cfg(test)]
 mod tests {
@@ -155,6 +133,48 @@ mod tests {
         let both = ("run/systemd/resolve/resolv.conf", "nameserver 127.0.0.1\nnameserver 192.0.2.53\n");
         let emptied = ("etc/systemd/resolved.conf", "[Resolve]\nFallbackDNS=\n");
         assert_eq!(said(&[STUB, both, emptied]), ["problem: systemd-resolved asks 127.0.0.1, 192.0.2.53"]);
+    }
+
+    const EMPTIED: (&str, &str) = ("etc/systemd/resolved.conf", "[Resolve]\nFallbackDNS=\n");
+    const BOTH: (&str, &str) = ("run/systemd/resolve/resolv.conf", "nameserver 127.0.0.1\nnameserver 10.8.0.1\n");
+    const TAKES_ALL: (&str, &str) =
+        ("etc/systemd/resolved.conf", "[Resolve]\nDNS=127.0.0.1\nDomains=~.\nFallbackDNS=\n");
+
+    fn link(text: &str) -> (&str, &str) {
+        ("run/systemd/resolve/netif/7", text)
+    }
+
+    #[test]
+    fn a_link_that_only_routes_is_no_second_server() {
+        let routes = link("SERVERS=10.8.0.1\nDOMAINS=~corp.example\n");
+        let note = "note: names below corp.example are asked at 10.8.0.1 (link 7)";
+        for (files, expected) in [
+            ([STUB, BOTH, EMPTIED, routes], vec![note]),
+            ([STUB, BOTH, TAKES_ALL, routes], vec![note]),
+            ([STUB, BOTH, TAKES_ALL, link("SERVERS=10.8.0.1\n")], vec![]),
+            (
+                [STUB, BOTH, EMPTIED, link("SERVERS=10.8.0.1\nDOMAINS=~corp.example\nDEFAULT_ROUTE=yes\n")],
+                vec!["problem: systemd-resolved asks 127.0.0.1, 10.8.0.1"],
+            ),
+            (
+                [STUB, BOTH, EMPTIED, link("SERVERS=10.8.0.1\nDOMAINS=corp.example\n")],
+                vec!["problem: systemd-resolved asks 127.0.0.1, 10.8.0.1"],
+            ),
+            (
+                [STUB, BOTH, EMPTIED, link("SERVERS=10.8.0.1\nDOMAINS=~.\n")],
+                vec!["problem: systemd-resolved asks 10.8.0.1"],
+            ),
+        ] {
+            assert_eq!(said(&files), expected, "{files:?}");
+        }
+    }
+
+    #[test]
+    fn a_domain_that_the_policy_hands_on_is_meant_to_be_asked_elsewhere() {
+        let routes = link("SERVERS=10.8.0.1\nDOMAINS=~corp.example\n");
+        let tree = Tree::of(&[STUB, BOTH, EMPTIED, routes]).pullgate(SETTINGS);
+        let service = "[[service]]\nname = \"corp\"\nnames = [\".corp.example\"]\nservers = [\"10.8.0.1\"]\n";
+        assert_eq!(tree.policy(service).said(resolved), Report::default());
     }
 
     #[test]

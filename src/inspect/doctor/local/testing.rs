@@ -60,6 +60,13 @@ impl Tree {
         fs::write(path, content).unwrap();
     }
 
+    /// Adds a symbolic link.
+    pub(super) fn link(&self, path: &str, target: &str) {
+        let path = self.folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(target, path).unwrap();
+    }
+
     /// What checks look at.
     pub(super) fn scene(&self) -> Scene<'_> {
         Scene::of(&self.machine, &self.request, self.settings.as_ref()).with_policy(self.policy.as_ref())

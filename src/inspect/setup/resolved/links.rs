@@ -9,20 +9,34 @@ use crate::resolv_conf::parse_server;
 
 /// A link with servers.
 #[derive(Debug)]
-pub(super) struct Link {
-    name: String,
+pub(in crate::inspect) struct Link {
+    /// What the machine calls it.
+    pub(in crate::inspect) name: String,
     /// Its servers.
-    pub(super) servers: Vec<SocketAddr>,
+    pub(in crate::inspect) servers: Vec<SocketAddr>,
     /// Domains that are asked there, without the `~` of those for routing only.
-    domains: Vec<String>,
+    pub(in crate::inspect) domains: Vec<String>,
+    /// Whether one of them is searched too: a link that only routes takes no other names, unless it is told to.
+    is_searched: bool,
+    default_route: Option<bool>,
 }
 
 impl Link {
+    /// Whether names below none of its domains may be asked there, if nobody claims every name.
+    pub(in crate::inspect) fn takes_others(&self) -> bool {
+        self.default_route.unwrap_or(self.domains.is_empty() || self.is_searched)
+    }
+
+    /// Whether it claims every name.
+    pub(in crate::inspect) fn claims_all(&self) -> bool {
+        self.domains.iter().any(|domain| domain == ".")
+    }
+
     /// What of it goes past pullgate, if anything.
     pub(super) fn warning(&self) -> Option<String> {
         let Self { name, domains, .. } = self;
         let servers = self.servers.iter().map(|server| server.ip().to_string()).collect::<Vec<_>>().join(", ");
-        if domains.iter().any(|domain| domain == ".") {
+        if self.claims_all() {
             return Some(format!(
                 "the link {name} claims every name (`~.`): resolved asks {servers} and not pullgate for as long as it \
                  does; take the claim off it (`resolvectl domain {name} ''`, and in the settings of the VPN)"
@@ -38,7 +52,7 @@ impl Link {
 }
 
 /// The links that have servers.
-pub(super) fn links(machine: &Machine) -> Result<Vec<Link>, SetupFault> {
+pub(in crate::inspect) fn links(machine: &Machine) -> Result<Vec<Link>, SetupFault> {
     let mut links = Vec::new();
     for folder in ["/run/systemd/resolve/netif", "/run/systemd/netif/links"] {
         let paths = machine.list(folder).map_err(|error| SetupFault::reading(folder.as_ref(), &error))?;
@@ -53,12 +67,15 @@ pub(super) fn links(machine: &Machine) -> Result<Vec<Link>, SetupFault> {
 }
 
 fn parse(text: &str, name: impl FnOnce() -> String) -> Link {
-    let mut link = Link { name: name(), servers: Vec::new(), domains: Vec::new() };
+    let mut link =
+        Link { name: name(), servers: Vec::new(), domains: Vec::new(), is_searched: false, default_route: None };
     for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
         let words = value.split_ascii_whitespace();
         match key {
             "SERVERS" | "DNS" => link.servers.extend(words.filter_map(parse_server)),
+            "DEFAULT_ROUTE" | "DNS_DEFAULT_ROUTE" => link.default_route = Some(value.trim() == "yes"),
             "DOMAINS" | "ROUTE_DOMAINS" => {
+                link.is_searched |= key == "DOMAINS" && words.clone().any(|word| !word.starts_with('~'));
                 link.domains.extend(words.map(|word| word.strip_prefix('~').unwrap_or(word).to_owned()));
             }
             _ => {}

@@ -3,7 +3,7 @@
 //! A drop-in makes pullgate its only server of its own; what a link brings along stays known to it, which is where
 //! pullgate's upstream `system` finds the real servers. Servers that stood in resolved's own files are kept.
 
-mod links;
+pub(in crate::inspect) mod links;
 mod settings;
 
 use std::net::{IpAddr, SocketAddr};

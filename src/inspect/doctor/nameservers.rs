@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::local::Uplinks;
+use super::local::{self, Uplinks};
 use super::place::Place;
 use super::report::{Finding, Report, Section};
 use super::scene::Scene;
@@ -28,6 +28,8 @@ pub(super) enum Origin {
     Resolved,
     /// Docker's 127.0.0.11, which stands in a container's resolv.conf and asks this one.
     Docker,
+    /// The resolv.conf that Docker's daemon has for itself alone.
+    Daemon,
 }
 
 /// Whether resolv.conf is there and names exactly one server, or several that all proved to be pullgate.
@@ -77,6 +79,7 @@ pub(super) fn to_try(scene: &Scene<'_>) -> Vec<NameServer> {
         uplinks.retain(|server| asked.contains(&server.ip().to_canonical()));
         add(uplinks, Origin::Resolved);
     }
+    add(local::servers_of_daemon(scene), Origin::Daemon);
     if docker {
         add(external_servers(&text), Origin::Docker);
     }
@@ -173,6 +176,7 @@ impl fmt::Display for NameServer {
             Origin::ResolvConf => " (resolv.conf)",
             Origin::Resolved => " (behind systemd-resolved)",
             Origin::Docker => " (behind Docker's 127.0.0.11)",
+            Origin::Daemon => " (resolv.conf of Docker's daemon)",
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::ask::{Answer, Heard, NoAnswer};
-use super::nameservers::Remedy;
+use super::nameservers::{Origin, Remedy};
 use super::report::{Finding, Report};
 use super::scene::Scene;
 use super::survey::{Said, Survey, Surveyed, SystemSaid};
@@ -15,16 +15,20 @@ use crate::policy::probe::{PROBE_ADDRESS, Regime, Standing};
 
 /// Judges everything that was heard.
 pub(super) fn judge(scene: &Scene<'_>, survey: &Survey, report: &mut Report) {
-    for surveyed in &survey.servers {
+    // What stands beside pullgate is meant to, if the engine alone is restricted; and of the daemon's another check tells.
+    let is_judged = |surveyed: &&Surveyed| {
+        surveyed.standing().is_some() || !(scene.engine_alone || surveyed.server.origin == Origin::Daemon)
+    };
+    for surveyed in survey.servers.iter().filter(is_judged) {
         identify(scene, survey, surveyed, report);
     }
     tell_regimes(survey, report);
-    tell_state(scene, report);
+    tell_state(scene, survey, report);
     if survey.servers.iter().any(|surveyed| surveyed.standing().is_some()) {
         judge_allowed(survey, report);
         judge_denied(survey, report);
     }
-    if let Some(said) = &survey.system {
+    if let Some(said) = survey.system.as_ref().filter(|_| !scene.engine_alone) {
         judge_system(scene, survey, said, report);
     }
 }
@@ -179,13 +183,26 @@ fn tell_regime(standing: &Standing<'_>, report: &mut Report) {
 }
 
 /// What the server of this machine says of itself.
-fn tell_state(scene: &Scene<'_>, report: &mut Report) {
+fn tell_state(scene: &Scene<'_>, survey: &Survey, report: &mut Report) {
     let Some(status) = &scene.status else { return };
     if status.state == State::Degraded {
         report.add(
             Finding::warning(POLICY, "the policy files of this machine's pullgate are faulty")
                 .meaning(format!("an earlier policy is in force since {}", status.since))
                 .fix("pullgate policy lint"),
+        );
+    }
+    let standings = || survey.servers.iter().filter_map(Surveyed::standing);
+    let is_told = |group: &str| standings().any(|standing| standing.group == Some(group));
+    let others: Vec<&str> =
+        status.forwards_unlisted.iter().map(String::as_str).filter(|group| !is_told(group)).collect();
+    if !others.is_empty() {
+        let title =
+            format!("names that the policy does not list resolve for other clients: group {}", others.join(", "));
+        report.add(
+            Finding::note(POLICY, title)
+                .meaning("only registries that the catalogue knows are denied to them; others are reachable")
+                .fix("unlisted = \"deny\" in each [[group]], or in [policy] for those that do not say"),
         );
     }
 }
@@ -381,7 +398,8 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::inspect::doctor::nameservers::{NameServer, Origin};
+    use crate::control::report::StatusReport;
+    use crate::inspect::doctor::nameservers::NameServer;
     use crate::inspect::doctor::survey::Names;
     use crate::inspect::doctor::{Request, Severity};
     use crate::inspect::machine::Machine;
@@ -404,6 +422,25 @@ mod tests {
         };
         let server = NameServer { address: SocketAddr::new(address.parse().unwrap(), 53), origin };
         Surveyed { server, udp: said.clone(), tcp: said }
+    }
+
+    #[test]
+    fn where_the_engine_alone_is_restricted_the_host_may_ask_whom_it_likes() {
+        let servers = || {
+            let stranger = server("192.0.2.53", Origin::ResolvConf, "hello");
+            vec![stranger, server("198.18.10.1", Origin::Daemon, PULLGATE)]
+        };
+        let system = || SystemSaid { probe: Ok(vec![]), allowed: None, denied: None };
+        let root = TempDir::new().unwrap();
+        let (machine, request) = (Machine::under(root.path()), Request::default());
+        for (engine_alone, expected) in [(true, Severity::Ok), (false, Severity::Problem)] {
+            let scene = Scene { engine_alone, ..Scene::of(&machine, &request, None) };
+            let mut report = Report::default();
+            judge(&scene, &survey(servers(), Some(system())), &mut report);
+            assert_eq!(report.worst(), expected, "{report:#?}");
+            let own = report.findings.iter().find(|finding| finding.title.contains("of Docker's daemon"));
+            assert_eq!(own.unwrap().severity, Severity::Ok);
+        }
     }
 
     fn survey(servers: Vec<Surveyed>, system: Option<SystemSaid>) -> Survey {
@@ -446,6 +483,36 @@ mod tests {
             let (worst, text) = worst_of_system(&said_of_system(PULLGATE, addresses));
             assert_eq!(worst, severity, "{text}");
             assert!(text.contains(words), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_group_of_others_for_which_everything_resolves_is_noted_and_the_own_one_is_told_by_its_server() {
+        let status = |state: &str, groups: &str| -> StatusReport {
+            let text = format!(
+                r#"{{"state": "{state}", "generation": 1, "digest": "", "since": "2026-01-01T00:00:00Z", "listen": [],
+                "rules": 1, "forwards_unlisted": [{groups}], "faults": [], "warnings": [], "version": "", "pid": 1,
+                "started": ""}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        let (root, request) = (TempDir::new().unwrap(), Request::default());
+        let machine = Machine::under(root.path());
+        for (status, expected) in [
+            (status("ok", ""), vec![]),
+            (status("ok", r#""ci""#), vec![]),
+            (status("ok", r#""ci", "lab""#), vec![(Severity::Note, "for other clients: group lab")]),
+            (status("degraded", ""), vec![(Severity::Warning, "files of this machine's pullgate are faulty")]),
+        ] {
+            let scene = Scene::of(&machine, &request, None).with_status(Some(status));
+            let own = server("198.18.10.1", Origin::ResolvConf, &format!("{PULLGATE} group=ci"));
+            let mut report = Report::default();
+            judge(&scene, &survey(vec![own], None), &mut report);
+            let told: Vec<_> = report.findings.iter().filter(|finding| finding.check == POLICY).collect();
+            assert_eq!(told.len(), expected.len(), "{told:#?}");
+            for (finding, (severity, words)) in told.iter().zip(expected) {
+                assert!(finding.severity == severity && finding.title.contains(words), "{finding:#?}");
+            }
         }
     }
 

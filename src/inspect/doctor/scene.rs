@@ -48,6 +48,8 @@ pub struct Scene<'a> {
     pub status: Option<StatusReport>,
     /// The servers in use that proved to be pullgate; `None`: nobody was asked.
     pub(super) proven: Option<Vec<IpAddr>>,
+    /// Whether Docker's daemon asks pullgate by a resolv.conf of its own, and everybody else here is meant to ask another.
+    pub(super) engine_alone: bool,
     /// The environment of the user: proxies among it. Empty for the tree of another machine.
     pub variables: BTreeMap<String, String>,
     /// Where the client stands.
@@ -59,7 +61,17 @@ impl<'a> Scene<'a> {
     pub fn of(machine: &'a Machine, request: &'a Request, settings: Option<&'a Settings>) -> Self {
         let variables = if machine.is_here() { own_variables() } else { BTreeMap::new() };
         let place = Place::of(machine, &variables);
-        Self { machine, request, settings, policy: None, status: None, proven: None, variables, place }
+        Self {
+            machine,
+            request,
+            settings,
+            policy: None,
+            status: None,
+            proven: None,
+            engine_alone: false,
+            variables,
+            place,
+        }
     }
 
     /// The same with the policy in force, by which hosts that files name are judged.

@@ -2,12 +2,11 @@
 
 use std::net::IpAddr;
 
-use super::daemon::is_engine_alone;
 use super::daemon_json::{self, DaemonJson};
 use super::docker_rules::{Network, Origin, Predicted, google, predicted_resolver};
 use super::ours::{HostResolvers, Ours, Side, listed, servers};
 use super::processes;
-use crate::inspect::doctor::report::{Finding, Report, Section, Severity};
+use crate::inspect::doctor::report::{Finding, Report, Section};
 use crate::inspect::doctor::scene::Scene;
 use crate::inspect::engine::{Container, Engine};
 use crate::inspect::machine::Machine;
@@ -16,7 +15,8 @@ use crate::inspect::machine::Machine;
 /// engine.
 pub(super) fn next(scene: &Scene<'_>, engine: Option<&Engine>, report: &mut Report) {
     let daemon = DaemonJson::of(scene.machine, report);
-    if engine.is_none() && daemon.is_none() && !has_docker(scene.machine) {
+    let is_there = engine.is_some() || daemon.is_some() || has_docker(scene.machine);
+    if !is_there || scene.engine_alone {
         return;
     }
     let host = HostResolvers::of(scene.machine, report);
@@ -27,12 +27,6 @@ pub(super) fn next(scene: &Scene<'_>, engine: Option<&Engine>, report: &mut Repo
     let major = engine.and_then(Engine::major);
     let predictions = networks.map(|network| (network, predicted_resolver(&host, &dns, major, network)));
     let found = judge_next(&predictions, &ours);
-    let is_bad = found.iter().any(|finding| finding.severity > Severity::Note);
-    if is_bad && is_engine_alone(scene, &host, &ours, report) {
-        let title = "the engine alone is restricted: containers and RUN steps resolve names as the host does";
-        let meaning = "the daemon has a resolv.conf of its own, as `pullgate setup docker --scope engine` gives it";
-        return report.add(Finding::note(CHECK, title).meaning(meaning).section(Section::DockerEngine));
-    }
     for finding in found {
         report.add(finding.section(Section::DockerEngine));
     }
@@ -40,11 +34,11 @@ pub(super) fn next(scene: &Scene<'_>, engine: Option<&Engine>, report: &mut Repo
 
 /// Whom the running containers ask, by the resolv.conf that the engine mounted into each. Reading those needs root.
 pub(super) fn running(scene: &Scene<'_>, engine: &Engine, report: &mut Report) {
-    let host = HostResolvers::of(scene.machine, report);
-    let ours = Ours::of(scene, report);
-    if is_engine_alone(scene, &host, &ours, report) {
+    if scene.engine_alone {
         return;
     }
+    let host = HostResolvers::of(scene.machine, report);
+    let ours = Ours::of(scene, report);
     let mut unread = 0;
     for container in engine.containers.iter().filter(|container| has_own_resolver(container)) {
         let text = scene.machine.read(&container.resolv_conf_path).ok().flatten();
@@ -255,16 +249,10 @@ mod tests {
 
     #[test]
     fn where_the_engine_alone_is_restricted_containers_go_their_own_way() {
-        let drop_in = "[Service]\nBindReadOnlyPaths=/etc/pullgate/resolv.conf:/etc/resolv.conf\n";
-        let report = next_said(&[
-            ("etc/resolv.conf", "nameserver 192.0.2.53\n"),
-            ("etc/docker/daemon.json", r#"{"dns": ["192.0.2.53"]}"#),
-            ("etc/systemd/system/docker.service.d/pullgate.conf", drop_in),
-            ("etc/pullgate/resolv.conf", "nameserver 127.0.0.1\n"),
-        ]);
-        let expected =
-            ["note: the engine alone is restricted: containers and RUN steps resolve names as the host does"];
-        assert_eq!(lines(&report), expected);
+        let tree = Tree::of(&[LOOPBACK, DOCKERD]);
+        let mut report = Report::default();
+        next(&Scene { engine_alone: true, ..tree.scene() }, None, &mut report);
+        assert_eq!(report, Report::default());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Whom Docker's daemon asks when it pulls: the host's resolver, or one that its unit binds over that; never what
 //! daemon.json says, which is for containers alone.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::containers::{given_servers, has_docker};
@@ -10,6 +10,7 @@ use super::foreign;
 use super::ours::{HostResolvers, Ours, Side, is_resolved_stub, listed, servers};
 use super::processes::{self, Process};
 use super::units::{UnitSetting, service_settings, words};
+use crate::address::DNS_PORT;
 use crate::inspect::doctor::report::{Finding, Report, Section};
 use crate::inspect::doctor::scene::Scene;
 use crate::inspect::machine::Machine;
@@ -31,12 +32,36 @@ pub(super) fn pulls(scene: &Scene<'_>, report: &mut Report) {
 }
 
 /// Whether Docker's daemon asks pullgate and the host does not: then all but the daemon is meant to go on as before.
-pub(super) fn is_engine_alone(scene: &Scene<'_>, host: &HostResolvers, ours: &Ours, report: &mut Report) -> bool {
-    let sources = sources(scene.machine, host, report);
+pub(in crate::inspect::doctor) fn is_engine_alone(scene: &Scene<'_>) -> bool {
+    // What cannot be seen is told by the check of the pulls.
+    let untold = &mut Report::default();
+    let (host, ours) = (HostResolvers::of(scene.machine, untold), Ours::of(scene, untold));
     let is_own = |source: &Source| {
         host.resolv_conf.as_ref() != Some(&source.servers) && ours.reached_at_all(&source.servers, Side::Host)
     };
-    sources.iter().all(is_own) && !ours.reached_at_all(host.asked(), Side::Host)
+    sources(scene.machine, &host, untold).iter().all(is_own) && !ours.reached_at_all(host.asked(), Side::Host)
+}
+
+/// The servers that Docker's daemon has for itself alone.
+pub(in crate::inspect::doctor) fn servers_of_daemon(scene: &Scene<'_>) -> Vec<SocketAddr> {
+    let untold = &mut Report::default();
+    let host = HostResolvers::of(scene.machine, untold);
+    let sources = sources(scene.machine, &host, untold).into_iter();
+    let own = sources.filter(|source| host.resolv_conf.as_ref() != Some(&source.servers));
+    own.flat_map(|source| source.servers).map(|server| SocketAddr::new(server, DNS_PORT)).collect()
+}
+
+/// Says once for all checks that the engine alone is restricted, if it is.
+pub(super) fn alone(scene: &Scene<'_>, report: &mut Report) {
+    if !scene.engine_alone {
+        return;
+    }
+    let host = HostResolvers::of(scene.machine, report);
+    let asked = listed(host.asked());
+    let title =
+        format!("the engine alone is restricted: this machine, its containers and RUN steps may ask others ({asked})");
+    let meaning = "what Docker pulls is decided by the policy, and nothing else is: that is what `pullgate setup docker --scope engine` is for";
+    report.add(Finding::note(CHECK, title).meaning(meaning).section(Section::DockerEngine));
 }
 
 /// Where a daemon finds its servers, and which.
@@ -155,11 +180,18 @@ mod tests {
             (vec![stub, both], false),
         ] {
             let tree = Tree::of(&files);
-            let host = HostResolvers::of(&tree.machine, &mut Report::default());
-            let ours = Ours::at(&["127.0.0.1", "127.0.0.53"]);
-            let alone = is_engine_alone(&tree.scene(), &host, &ours, &mut Report::default());
+            let proven = Some(vec!["127.0.0.1".parse().unwrap(), "127.0.0.53".parse().unwrap()]);
+            let alone = is_engine_alone(&Scene { proven, ..tree.scene() });
             assert_eq!(alone, expected, "{files:?}");
         }
+    }
+
+    #[test]
+    fn a_resolv_conf_of_the_daemons_own_is_asked_as_well() {
+        let of = |files: &[(&str, &str)]| servers_of_daemon(&Tree::of(files).scene());
+        assert_eq!(of(&[FOREIGN, DROP_IN, BOUND]), ["127.0.0.1:53".parse().unwrap()]);
+        assert_eq!(of(&[FOREIGN]), []);
+        assert_eq!(of(&[]), []);
     }
 
     #[test]

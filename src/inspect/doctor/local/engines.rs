@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::containers::REDIRECT;
-use super::daemon::is_engine_alone;
 use super::docker_rules::google;
 use super::foreign;
 use super::ours::{HostResolvers, Ours, Side, listed, servers};
@@ -56,7 +55,7 @@ pub(super) fn podman(scene: &Scene<'_>, report: &mut Report) {
     let host = HostResolvers::of(scene.machine, report);
     let given = given_to_podman(scene, report);
     let place = if given.is_some() { "containers.conf" } else { "the host's resolv.conf" };
-    if given.is_none() && is_engine_alone(scene, &host, &ours, report) {
+    if given.is_none() && scene.engine_alone {
         let title = "podman is not restricted: it asks the host's resolver, and the engine alone is to ask pullgate";
         return report.add(Finding::note("podman", title).meaning("whoever may run podman pulls any image"));
     }

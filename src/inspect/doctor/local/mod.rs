@@ -26,6 +26,7 @@ mod wsl;
 
 use std::path::Path;
 
+pub(super) use self::daemon::{is_engine_alone, servers_of_daemon};
 pub(super) use self::uplinks::Uplinks;
 use crate::inspect::doctor::report::Report;
 use crate::inspect::doctor::scene::Scene;
@@ -36,6 +37,7 @@ pub(super) async fn examine(scene: &Scene<'_>, report: &mut Report) {
     let asked = if scene.machine.is_here() { ask_engines(scene, report).await } else { Vec::new() };
     let docker = asked.iter().find(|engine| !engine.is_podman());
     daemon::pulls(scene, report);
+    daemon::alone(scene, report);
     containers::next(scene, docker, report);
     for engine in &asked {
         containers::running(scene, engine, report);
@@ -46,10 +48,12 @@ pub(super) async fn examine(scene: &Scene<'_>, report: &mut Report) {
     engines::kubelet(scene, report);
     builders::configured(scene, &asked, report);
     subnets::outside(scene, &asked, report);
-    resolved::resolved(scene, report);
-    resolved::owner(scene, report);
-    fixed_servers::configured(scene, report);
-    wsl::distribution(scene, report);
+    if !scene.engine_alone {
+        resolved::resolved(scene, report);
+        resolved::owner(scene, report);
+        fixed_servers::configured(scene, report);
+        wsl::distribution(scene, report);
+    }
     setups::standing_ones(scene, report);
     hosts::file(scene, report);
     hosts::order(scene, report);

@@ -32,7 +32,8 @@ pub use self::scene::{Request, Scene};
 /// Runs every check.
 pub async fn examine(scene: &Scene<'_>) -> Report {
     let mut report = Report { place: scene.place.to_string(), ..Report::default() };
-    let survey = if scene.has_network() { Some(survey::take(scene).await) } else { None };
+    let take = async { if scene.has_network() { Some(survey::take(scene).await) } else { None } };
+    let (survey, engines) = tokio::join!(take, local::ask_engines(scene, &mut report));
     let scene = Scene { proven: survey.as_ref().map(Survey::proven), ..scene.clone() };
     let scene = Scene { engine_alone: local::is_engine_alone(&scene), ..scene };
     match &survey {
@@ -42,7 +43,7 @@ pub async fn examine(scene: &Scene<'_>) -> Report {
     if !scene.engine_alone {
         nameservers::count(&scene, &mut report);
     }
-    local::examine(&scene, &mut report).await;
+    local::examine(&scene, &engines, &mut report);
     report
 }
 

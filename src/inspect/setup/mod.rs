@@ -20,7 +20,7 @@ mod apply;
 mod diff;
 mod plan;
 mod record;
-mod service;
+pub(in crate::inspect) mod service;
 mod standing;
 mod start;
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub(super) fn ask_pullgate(
     service: &Service<'_>,
 ) -> Result<(), SetupFault> {
     let resolver = resolver(machine, request, service.name)?;
-    let folder = format!("/etc/pullgate/services/{}", service.name);
+    let folder = folder(service.name);
     plan.write(machine, format!("{folder}/resolv.conf"), &*resolver, "what the service is to see as its resolv.conf")?;
     let owner = Owner::find(machine).map_err(|error| SetupFault::reading(RESOLV_CONF.as_ref(), &error))?;
     let mut binds: Vec<Bind> = Vec::new();
@@ -77,6 +77,11 @@ pub(super) fn ask_pullgate(
 /// The drop-in that sets a service apart: the last one, whose `ExecStart=` holds.
 pub(super) fn drop_in(service: &str) -> String {
     format!("/etc/systemd/system/{service}.service.d/zz-pullgate.conf")
+}
+
+/// Where the files are kept that a service is to see in the place of the host's.
+pub(in crate::inspect) fn folder(service: &str) -> String {
+    format!("/etc/pullgate/services/{service}")
 }
 
 fn bound_by_systemd(binds: &[Bind]) -> String {

@@ -2,7 +2,7 @@
 //! daemon.json says, which is for containers alone.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::containers::{given_servers, has_docker};
 use super::daemon_json::DaemonJson;
@@ -14,6 +14,7 @@ use crate::address::DNS_PORT;
 use crate::inspect::doctor::report::{Finding, Report, Section};
 use crate::inspect::doctor::scene::Scene;
 use crate::inspect::machine::Machine;
+use crate::inspect::setup::service;
 
 /// Whether the daemon's own pulls ask pullgate.
 pub(super) fn pulls(scene: &Scene<'_>, report: &mut Report) {
@@ -108,8 +109,13 @@ fn mounted(daemon: &Process, machine: &Machine) -> Option<Source> {
     Some(Source { place: format!("{RESOLV_CONF} of process {}", daemon.id), servers: servers(&text) })
 }
 
-/// The file that `BindPaths=` or `BindReadOnlyPaths=` puts over resolv.conf; the last counts.
+/// The file that the script of `setup`, `BindPaths=` or `BindReadOnlyPaths=` puts over resolv.conf; the last counts.
 fn bound_over_resolv_conf(settings: &[UnitSetting]) -> Option<PathBuf> {
+    let folder = service::folder("docker");
+    let start = settings.iter().rfind(|setting| setting.key == "ExecStart");
+    if start.is_some_and(|setting| words(&setting.value).iter().any(|word| *word == format!("{folder}/start"))) {
+        return Some(Path::new(&folder).join("resolv.conf"));
+    }
     let binds = settings.iter().filter(|setting| matches!(setting.key.as_str(), "BindPaths" | "BindReadOnlyPaths"));
     let pairs = binds.flat_map(|setting| words(&setting.value));
     let mut over = pairs.filter_map(|pair| {
@@ -184,6 +190,22 @@ mod tests {
             let alone = is_engine_alone(&Scene { proven, ..tree.scene() });
             assert_eq!(alone, expected, "{files:?}");
         }
+    }
+
+    #[test]
+    fn what_the_script_of_setup_binds_counts_where_nobody_may_look_at_the_daemon() {
+        let ours = "[Service]\nExecStart=\nExecStart=/bin/sh /etc/pullgate/services/docker/start /usr/sbin/dockerd\n";
+        let drop_in = ("etc/systemd/system/docker.service.d/zz-pullgate.conf", ours);
+        let bound = ("etc/pullgate/services/docker/resolv.conf", "nameserver 127.0.0.1\n");
+        let report = said(&[FOREIGN, DNS, drop_in, bound]);
+        let expected = "ok: Docker's own pulls ask 127.0.0.1 (/etc/pullgate/services/docker/resolv.conf)";
+        assert_eq!(lines(&report), [expected]);
+        let theirs =
+            ("etc/systemd/system/docker.service.d/zzz.conf", "[Service]\nExecStart=\nExecStart=/opt/dockerd\n");
+        assert_eq!(
+            said(&[FOREIGN, DNS, drop_in, bound, theirs]).worst(),
+            crate::inspect::doctor::report::Severity::Problem
+        );
     }
 
     #[test]

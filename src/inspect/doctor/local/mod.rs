@@ -1,5 +1,5 @@
 //! What the files, the processes and the engines of this machine say: plain functions over what was read, and only
-//! [`examine`] asks, the engines, over their sockets.
+//! [`ask_engines`] asks, over their sockets.
 
 mod builders;
 mod containers;
@@ -33,21 +33,20 @@ use crate::inspect::doctor::scene::Scene;
 use crate::inspect::engine::{Engine, EngineFault, usual_sockets};
 
 /// Runs the checks of this folder.
-pub(super) async fn examine(scene: &Scene<'_>, report: &mut Report) {
-    let asked = if scene.machine.is_here() { ask_engines(scene, report).await } else { Vec::new() };
+pub(super) fn examine(scene: &Scene<'_>, asked: &[Engine], report: &mut Report) {
     let docker = asked.iter().find(|engine| !engine.is_podman());
     daemon::pulls(scene, report);
     daemon::alone(scene, report);
     containers::next(scene, docker, report);
-    for engine in &asked {
+    for engine in asked {
         containers::running(scene, engine, report);
         hosts::of_containers(scene, engine, report);
         engines::containers(engine, report);
     }
     engines::podman(scene, report);
     engines::kubelet(scene, report);
-    builders::configured(scene, &asked, report);
-    subnets::outside(scene, &asked, report);
+    builders::configured(scene, asked, report);
+    subnets::outside(scene, asked, report);
     if !scene.engine_alone {
         resolved::resolved(scene, report);
         resolved::owner(scene, report);
@@ -57,23 +56,30 @@ pub(super) async fn examine(scene: &Scene<'_>, report: &mut Report) {
     setups::standing_ones(scene, report);
     hosts::file(scene, report);
     hosts::order(scene, report);
-    mirrors::configured(scene, &asked, report);
-    proxies::configured(scene, &asked, report);
+    mirrors::configured(scene, asked, report);
+    proxies::configured(scene, asked, report);
 }
 
-/// The engines that answer. One that this user may not ask is unseen; one that is not there is no news.
-async fn ask_engines(scene: &Scene<'_>, report: &mut Report) -> Vec<Engine> {
+/// The engines that answer, each asked at the same time. One that this user may not ask is unseen; one that is not there
+/// is no news, and neither is any for the tree of another machine.
+pub(super) async fn ask_engines(scene: &Scene<'_>, report: &mut Report) -> Vec<Engine> {
+    if !scene.machine.is_here() {
+        return Vec::new();
+    }
     let docker_host = scene.variables.get("DOCKER_HOST").map(String::as_str);
     if let Some(remote) = docker_host.filter(|host| !host.starts_with("unix://")) {
         report.unseen(format!("the engine at DOCKER_HOST={remote}: run doctor on its machine"));
     }
     let runtime_dir = scene.variables.get("XDG_RUNTIME_DIR").map(Path::new);
+    let sockets = usual_sockets(docker_host, runtime_dir).into_iter();
+    let asked: Vec<_> = sockets.map(|socket| tokio::spawn(async move { Engine::read(&socket).await })).collect();
     let mut engines = Vec::new();
-    for socket in usual_sockets(docker_host, runtime_dir) {
-        match Engine::read(&socket).await {
-            Ok(engine) => engines.push(engine),
-            Err(EngineFault::NotRunning(_)) => {}
-            Err(fault) => report.unseen(fault.to_string()),
+    for answer in asked {
+        match answer.await {
+            Ok(Ok(engine)) => engines.push(engine),
+            Ok(Err(EngineFault::NotRunning(_))) => {}
+            Ok(Err(fault)) => report.unseen(fault.to_string()),
+            Err(fault) => report.unseen(format!("an engine: {fault}")),
         }
     }
     engines

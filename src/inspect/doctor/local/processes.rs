@@ -64,8 +64,11 @@ pub(super) fn named(machine: &Machine, names: &[&str], report: &mut Report) -> V
 
 /// Whether a process is in another network than this one. Of another user's process only root can tell.
 fn is_elsewhere(machine: &Machine, id: u32) -> bool {
-    let network = |process: &str| fs::read_link(machine.locate(format!("/proc/{process}/ns/net").as_ref()));
-    matches!((network("self"), network(&id.to_string())), (Ok(own), Ok(its)) if own != its)
+    let network = |process: &str| {
+        let place = machine.locate(format!("/proc/{process}/ns/net").as_ref()).ok()?;
+        fs::read_link(place).ok()
+    };
+    matches!((network("self"), network(&id.to_string())), (Some(own), Some(its)) if own != its)
 }
 
 /// `NAME=value` words taken apart.

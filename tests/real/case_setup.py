@@ -219,3 +219,87 @@ def no_text_of_a_file_becomes_a_command(lab):
     subprocess.run(["sh", script], env={"PATH": f"{tools}:{os.environ['PATH']}"}, check=True)
     check(not Path("/tmp/pullgate-injected").exists(), script.read_text())
     equal((lab.folder / "seen").read_text().split("|")[:2], ["-p", root])
+
+
+@case
+def a_file_that_is_no_text_or_no_settings_is_refused_as_it_is(lab):
+    """BOM, NUL, other encodings, a key twice, what is too large, folders, pipes: exit 78, a reason, and nothing is touched."""
+    for number, content in enumerate(UNUSABLE):
+        tree = Tree(lab, f"unusable-{number}")
+        place = tree.folder / "etc/docker/daemon.json"
+        place.write_bytes(content)
+        done = tree.setup("docker", "--write")
+        equal((done.returncode, place.read_bytes()), (78, content), str(content[:20]))
+        check("daemon.json" in done.stderr, done.stderr)
+        check(not (tree.folder / RECORDS / "docker.json").exists(), "recorded")
+    for make in ("mkdir", "mkfifo"):
+        tree = Tree(lab, make)
+        place = tree.folder / "etc/docker/daemon.json"
+        place.unlink()
+        sh(f"{make} {place}")
+        equal(tree.setup("docker", "--write").returncode, 78, make)
+
+
+UNUSABLE = (
+    b"\xef\xbb\xbf{}",
+    b'{"debug": true}\0',
+    '{"a": "ü"}'.encode("latin-1"),
+    "{}".encode("utf-16"),
+    b'{"dns": ["192.0.2.1"], "dns": ["192.0.2.2"]}',
+    b'{"a": "' + b"x" * 1024 * 1024 + b'"}',
+    b'{"debug": true,}',
+    b"// mine\n{}",
+    b"[]",
+)
+
+
+@case
+def settings_keep_what_stands_beside_the_key(lab):
+    """CRLF, tabs, no last line feed, `dns` as a text, escapes, large numbers: only `dns` changes, and an undo restores every byte."""
+    for number, content in enumerate(USABLE):
+        tree = Tree(lab, f"usable-{number}")
+        place = tree.folder / "etc/docker/daemon.json"
+        place.write_bytes(content)
+        tree.works("docker", "--write")
+        after = json.loads(place.read_bytes())
+        equal(after.pop("dns"), ["172.17.0.1"])
+        before = json.loads(content or b"{}")
+        before.pop("dns", None)
+        equal(after, before)
+        tree.works("docker", "--undo")
+        equal(place.read_bytes(), content)
+
+
+USABLE = (
+    b"",
+    b"{}",
+    b'{\r\n\t"debug": true,\r\n\t"dns": "192.0.2.1"\r\n}\r\n',
+    b'{"dns": [], "a": 12345678901234567890123, "b": 1.10}',
+    b'{"d\\u006es": ["192.0.2.1"], "a\\"b\\\\": "\\u00e9\\ud83d\\ude00"}',
+    b'{"dns": null, "x": {"dns": ["192.0.2.1"]}}',
+)
+
+
+@case
+def what_is_new_in_a_home_is_its_users(lab):
+    """Root sets up a user's BuildKit: folders and files made for it belong to the user, and the undo takes them away."""
+    tree = Tree(lab)
+    tree.write("usr/bin/buildkitd", "")
+    tree.write("home/me/.docker/config.json", "{}")
+    sh(f"chown -R nobody {tree.folder}/home/me")
+    tree.write("usr/libexec/docker/cli-plugins/docker-buildx", "")
+    tree.works("buildkit", "--home", "/home/me", "--address", "172.17.0.1", "--write")
+    made = tree.folder / "home/me/.docker/buildx"
+    equal({path.owner() for path in (made, made / "buildkitd.default.toml")}, {"nobody"})
+    equal((tree.folder / "etc/buildkit/buildkitd.toml").owner(), "root")
+    tree.works("buildkit", "--undo")
+    check(not made.exists(), "left there")
+
+
+@case
+def what_a_file_says_does_not_reach_the_terminal_raw(lab):
+    """Escape sequences in a resolv.conf are shown as such, so that a plan cannot hide what it shows."""
+    tree = Tree(lab)
+    tree.write("etc/resolv.conf", "nameserver 192.0.2.1\n# \x1b[2J\x1b]0;owned\x07\n")
+    shown = tree.works("resolv-conf")
+    check("\x1b" not in shown and "\\u{1b}[2J" in shown, shown)

@@ -52,6 +52,12 @@ use crate::inspect::setup::{self, ApplyFault, Command, OnForeignChange, Request,
 ///   pullgate setup resolv-conf --root /mnt/image
 ///                                           look at the files of a VM image
 ///
+/// JSON (--json):
+///   a plan     target, written, record (where the originals are), changes (path, why, diff), commands
+///              (line, why), notes, results of --restart (command, ok, output), doctor (its report)
+///   --undo     target, restored (paths), commands, results
+///   no target  a list of target, found, about
+///
 /// Exit codes:
 ///   0   done, or nothing to do, whatever doctor finds
 ///   1   a command of --restart failed

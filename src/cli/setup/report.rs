@@ -181,4 +181,4 @@ fn print_notes(notes: &[String], output: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
-const TO_RUN: &str = "To run then (--restart does):";
+const TO_RUN: &str = "Then run these, or have --restart do it:";

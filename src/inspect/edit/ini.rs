@@ -15,6 +15,11 @@ pub fn set(text: &str, section: &str, key: &str, value: &str) -> Result<String, 
     let end = if text.contains("\r\n") { "\r\n" } else { "\n" };
     let new = format!("{key} = {value}{end}");
     let places: Vec<usize> = positions(&lines, section, key);
+    if let [only] = *places
+        && lines[only].pair == Some((key, value))
+    {
+        return Ok(text.to_owned());
+    }
     let mut kept: Vec<String> = lines.iter().map(|line| line.text.to_owned()).collect();
     match (places.split_last(), lines.iter().rposition(|line| line.belongs_to(section))) {
         (Some((last, others)), _) => {
@@ -114,6 +119,8 @@ mod tests {
                 "# mine\n[network]\ngenerateHosts=false\n; end\n\n[user]\ndefault=me\n",
                 "# mine\n[network]\ngenerateHosts=false\ngenerateResolvConf = false\n; end\n\n[user]\ndefault=me\n",
             ),
+            ("[network]\ngenerateResolvConf=false\n", "[network]\ngenerateResolvConf=false\n"),
+            ("# a\r", "# a\r\n\n[network]\ngenerateResolvConf = false\n"),
             ("[Network]\ngenerateresolvconf=TRUE\n", "[Network]\ngenerateResolvConf = false\n"),
             (
                 "[network]\ngenerateResolvConf = false\n[network]\n# again\ngenerateResolvConf = true\nb=1\n",
@@ -123,6 +130,7 @@ mod tests {
         ] {
             let set = set(before, "network", "generateResolvConf", "false");
             assert_eq!(set.as_deref(), Ok(after), "{before:?}");
+            assert_eq!(super::set(after, "network", "generateResolvConf", "false").as_deref(), Ok(after), "{before:?}");
         }
     }
 

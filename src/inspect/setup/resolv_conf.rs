@@ -56,7 +56,9 @@ pub(super) fn take_over(plan: &mut Plan, machine: &Machine, request: &Request) -
         RESOLV_CONF,
         naming(address, &text),
         "every program of this machine asks pullgate, and no other",
-    )
+    )?;
+    plan.note("a program that reads resolv.conf only when it starts asks as before until it is started anew");
+    Ok(())
 }
 
 /// Whether this machine's programs ask pullgate, and no other server.

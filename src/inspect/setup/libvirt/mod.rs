@@ -100,7 +100,7 @@ fn notes(plan: &mut Plan, servers: &[IpAddr], definition: &Definition) {
         );
     }
     plan.note("guests no longer find each other by libvirt's names; keep those in your own DNS");
-    plan.note("a guest with a server of its own is not reached by DHCP: `pullgate setup redirect --interface` is");
+    plan.note("a guest with a server of its own is not reached by DHCP, but by `pullgate setup redirect --interface`");
     plan.note("networks of users (qemu:///session) have no DHCP of libvirt's: their guests ask what this machine asks");
 }
 

@@ -150,25 +150,53 @@ pub(super) fn print(report: &Report, output: &mut Output) -> Result<(), Failure>
         let found = report.findings.iter().filter(|finding| finding.severity == severity);
         found.into_iter().try_for_each(|finding| print_finding(finding, output))?;
     }
-    report.unseen.iter().try_for_each(|what| writeln!(output, "unseen   {what}"))?;
+    report.unseen.iter().try_for_each(|what| print_wrapped("unseen   ", what, output))?;
     writeln!(output, "{}", summary(report))?;
     Ok(())
 }
 
 fn print_finding(finding: &Finding, output: &mut Output) -> Result<(), Failure> {
-    writeln!(output, "{:8} {}", word(finding.severity), finding.title)?;
+    print_wrapped(&format!("{:8} ", word(finding.severity)), &finding.title, output)?;
     if finding.severity == Severity::Ok {
         return Ok(());
     }
     if !finding.meaning.is_empty() {
-        writeln!(output, "         {}", finding.meaning)?;
+        print_wrapped(INDENT, &finding.meaning, output)?;
     }
     if let Some(fix) = &finding.fix {
-        writeln!(output, "         fix: {fix}")?;
+        // On one line: it is there to be pasted.
+        writeln!(output, "{INDENT}fix: {fix}")?;
     }
-    writeln!(output, "         see: README.md#{}", finding.section.anchor())?;
+    writeln!(output, "{INDENT}see: README.md#{}", finding.section.anchor())?;
     Ok(())
 }
+
+/// Prints words after `start`, which is as wide as [`INDENT`], on as many lines as they take.
+fn print_wrapped(start: &str, words: &str, output: &mut Output) -> Result<(), Failure> {
+    wrapped(start, words).iter().try_for_each(|line| writeln!(output, "{line}"))?;
+    Ok(())
+}
+
+fn wrapped(start: &str, words: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = start.to_owned();
+    for word in words.split_ascii_whitespace() {
+        if line.len() > INDENT.len() && line.len() + 1 + word.len() > WIDTH {
+            lines.push(std::mem::replace(&mut line, INDENT.to_owned()));
+        }
+        if line.len() > INDENT.len() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
+}
+
+/// Below a finding's title.
+const INDENT: &str = "         ";
+/// As wide as many terminals are.
+const WIDTH: usize = 100;
 
 fn word(severity: Severity) -> &'static str {
     match severity {
@@ -189,4 +217,20 @@ fn summary(report: &Report) -> String {
 
 fn server_address(text: &str) -> Result<SocketAddr, String> {
     address::parse_socket(text, DNS_PORT).map_err(|fault| format!("{}: {}", fault.message, fault.hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_sentences_are_wrapped_and_long_words_are_not_torn() {
+        let words = "word ".repeat(40);
+        let lines = wrapped("PROBLEM  ", &words);
+        assert!(lines.len() > 1 && lines.iter().all(|line| line.len() <= WIDTH), "{lines:#?}");
+        assert!(lines[0].starts_with("PROBLEM  word ") && lines[1].starts_with("         word "), "{lines:#?}");
+        assert_eq!(lines.iter().map(|line| line.matches("word").count()).sum::<usize>(), 40);
+        let long = "x".repeat(200);
+        assert_eq!(wrapped(INDENT, &long), [format!("{INDENT}{long}")]);
+    }
 }

@@ -173,10 +173,10 @@ fn redirect_command(place: &Place) -> &'static str {
     match place {
         Place::Host | Place::Wsl(_) => "pullgate setup redirect --local --write",
         Place::Container(_) if place.engine().is_some() => {
-            "pullgate setup redirect --interface docker0 --interface 'br-*' --write   (on the host of the engine)"
+            "pullgate setup redirect --interface docker0 --interface 'br-*' --write  # on the host of the engine"
         }
         Place::VirtualMachine(_) | Place::Container(_) => {
-            "pullgate setup redirect --clients NETWORK --write   (on the gateway of this machine's network)"
+            "pullgate setup redirect --clients NETWORK --write  # on the gateway of this machine's network"
         }
     }
 }

@@ -7,6 +7,7 @@ use super::local::{self, Uplinks};
 use super::place::Place;
 use super::report::{Finding, Report, Section};
 use super::scene::Scene;
+use crate::address::DNS_PORT;
 use crate::inspect::setup::owner::Owner;
 use crate::resolv_conf::{ResolvConf, parse_server};
 
@@ -74,10 +75,8 @@ pub(super) fn to_try(scene: &Scene<'_>) -> Vec<NameServer> {
     add(servers.clone(), Origin::ResolvConf);
     if resolved {
         // One that is asked for names below some domain alone is no second server.
-        let asked = Uplinks::of(scene.machine, &mut Report::default()).asked;
-        let mut uplinks = ResolvConf::parse(&read(RESOLVED_UPLINKS)).servers;
-        uplinks.retain(|server| asked.contains(&server.ip().to_canonical()));
-        add(uplinks, Origin::Resolved);
+        let asked = Uplinks::of(scene.machine, &mut Report::default()).asked.into_iter();
+        add(asked.map(|server| SocketAddr::new(server, DNS_PORT)).collect(), Origin::Resolved);
     }
     add(local::servers_of_daemon(scene), Origin::Daemon);
     if docker {
@@ -121,7 +120,9 @@ fn too_many(scene: &Scene<'_>, servers: &[SocketAddr]) -> Finding {
 }
 
 fn listed(servers: &[SocketAddr]) -> String {
-    servers.iter().map(|server| server.ip().to_string()).collect::<Vec<_>>().join(", ")
+    let more = if servers.len() > MAX_LISTED { ", …" } else { "" };
+    let listed: Vec<String> = servers.iter().take(MAX_LISTED).map(|server| server.ip().to_string()).collect();
+    listed.join(", ") + more
 }
 
 /// What puts pullgate, and nothing else, where a name server is named.
@@ -137,7 +138,7 @@ impl Remedy {
         let engine = if origin == Origin::Docker { Some("docker") } else { scene.place.engine() };
         if let Some(engine) = engine {
             let section = if engine == "kubernetes" { Section::Kubernetes } else { Section::DockerEngine };
-            return Self { command: setup_command(scene, engine) + "   (on the host of the engine)", section };
+            return Self { command: setup_command(scene, engine) + "  # on the host of the engine", section };
         }
         let target = match (origin, owner()) {
             (Origin::Resolved, _) | (_, Owner::Resolved) => "resolved",
@@ -166,7 +167,7 @@ fn setup_command(scene: &Scene<'_>, target: &str) -> String {
 
 impl fmt::Display for NameServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.address.port() == crate::address::DNS_PORT {
+        if self.address.port() == DNS_PORT {
             self.address.ip().fmt(f)?;
         } else {
             self.address.fmt(f)?;
@@ -183,12 +184,12 @@ impl fmt::Display for NameServer {
 
 const CHECK: &str = "nameservers";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
-/// All servers of all links, as systemd-resolved keeps them for others.
-const RESOLVED_UPLINKS: &str = "/run/systemd/resolve/resolv.conf";
 /// Where systemd-resolved's stub listens.
 const RESOLVED_STUBS: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 53), Ipv4Addr::new(127, 0, 0, 54)];
 /// Where Docker answers in the containers of a user network.
 const DOCKER_STUB: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+/// More than a title should have.
+const MAX_LISTED: usize = 5;
 /// More than anybody has reason to name.
 const MAX_SERVERS: usize = 16;
 

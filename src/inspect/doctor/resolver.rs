@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::ask::{Answer, Heard, NoAnswer};
+use super::local;
 use super::nameservers::{Origin, Remedy};
 use super::report::{Finding, Report};
 use super::scene::Scene;
@@ -161,7 +162,7 @@ fn tell_regime(standing: &Standing<'_>, report: &mut Report) {
         Regime::NoPolicy => report.add(
             Finding::problem(POLICY, "pullgate has no valid policy")
                 .meaning("it denies everything until the policy files are mended")
-                .fix("pullgate policy lint && pullgate reload   (where it runs)"),
+                .fix("pullgate policy lint && pullgate reload  # where it runs"),
         ),
         Regime::Rules { mode, unlisted } => {
             if mode == Mode::Audit {
@@ -229,14 +230,14 @@ fn judge_allowed(survey: &Survey, report: &mut Report) {
             }
             _ => finding
                 .meaning("pullgate allows it and cannot resolve it: its upstream does not answer")
-                .fix("pullgate status   (where it runs; `servers` of [upstream])"),
+                .fix("pullgate status  # where it runs; `servers` of [upstream]"),
         });
     }
 }
 
 fn check_command(name: &DomainName, surveyed: &Surveyed) -> String {
     let client = surveyed.standing().map(|standing| format!(" --client {}", standing.client)).unwrap_or_default();
-    format!("pullgate check {name}{client}   (where it runs: which rule decides, what would allow it)")
+    format!("pullgate check {name}{client}  # where it runs: which rule decides, what would allow it")
 }
 
 fn judge_denied(survey: &Survey, report: &mut Report) {
@@ -283,6 +284,7 @@ fn judge_system(scene: &Scene<'_>, survey: &Survey, said: &SystemSaid, report: &
     if let (Some(name), Some(Ok(addresses))) = (&survey.names.denied, &said.denied)
         && let [first, ..] = addresses.as_slice()
         && !survey.is_under_audit()
+        && !local::tells_of_hosts(scene, name)
     {
         report.add(
             Finding::problem(
@@ -290,7 +292,7 @@ fn judge_system(scene: &Scene<'_>, survey: &Survey, said: &SystemSaid, report: &
                 format!("{name} is {first} to programs that ask the system, though DNS denies it"),
             )
             .meaning(format!("/etc/hosts or another source knows it ({hosts})"))
-            .fix(format!("getent -s files hosts {name}; remove the line from /etc/hosts")),
+            .fix(format!("getent -s files hosts {name}  # then delete the line from /etc/hosts")),
         );
     }
     if let (Some(name), Some(answer)) = (&survey.names.allowed, &said.allowed)
@@ -302,7 +304,9 @@ fn judge_system(scene: &Scene<'_>, survey: &Survey, said: &SystemSaid, report: &
                 format!("{name} does not resolve for programs that ask the system, though DNS has it"),
             )
             .meaning(format!("the system asks others, or waits too long ({hosts})"))
-            .fix(format!("getent hosts {name}; systemctl restart systemd-resolved")),
+            .fix(format!(
+                "getent hosts {name}  # again; behind systemd-resolved after systemctl restart systemd-resolved"
+            )),
         );
     }
 }

@@ -252,3 +252,29 @@ async fn files_alone_ask_nobody() {
     assert!(report.is_clean(), "{report:#?}");
     assert!(report.unseen.iter().any(|what| what.contains("not running here")), "{report:#?}");
 }
+
+#[tokio::test]
+async fn files_that_are_none_or_too_long_are_unseen_and_hang_nobody() {
+    let root = TempDir::new().unwrap();
+    let place = |path: &str| {
+        let path = root.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        path
+    };
+    for path in ["etc/hosts", "etc/docker/daemon.json", "run/systemd/resolve/resolv.conf", "proc/7/comm"] {
+        nix::unistd::mkfifo(&place(path), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    }
+    fs::write(place("etc/netplan/long.yaml"), "#".repeat(2 << 20)).unwrap();
+    let servers: Vec<String> = (0..10_000).map(|number| format!("nameserver fd18::{number:x}")).collect();
+    fs::write(place("etc/resolv.conf"), servers.join("\n")).unwrap();
+    // A process that ended between two looks.
+    fs::write(place("proc/8/comm"), "dockerd\n").unwrap();
+    let (machine, request) = (Machine::under(root.path()), Request::default());
+    let report = examine(&Scene::of(&machine, &request, None)).await;
+    for path in ["/etc/hosts", "/etc/docker/daemon.json", "/run/systemd/resolve/resolv.conf", "/etc/netplan/long.yaml"]
+    {
+        assert!(report.unseen.iter().any(|what| what.starts_with(path)), "{path}: {report:#?}");
+    }
+    let servers = finding(&report, "/etc/resolv.conf names 10000 servers");
+    assert!(servers.title.len() < 200, "a title is no list of everything: {servers:?}");
+}

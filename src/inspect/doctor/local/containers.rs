@@ -40,9 +40,14 @@ pub(super) fn running(scene: &Scene<'_>, engine: &Engine, report: &mut Report) {
     let host = HostResolvers::of(scene.machine, report);
     let ours = Ours::of(scene, report);
     let mut unread = 0;
+    let mut untold = Vec::new();
     for container in engine.containers.iter().filter(|container| has_own_resolver(container)) {
         let text = scene.machine.read(&container.resolv_conf_path).ok().flatten();
         unread += usize::from(text.is_none());
+        let is_told = text.as_deref().is_none_or(|text| Asked::read(text).is_some());
+        if !is_told && container.host_config.dns.is_empty() {
+            untold.push(container.name());
+        }
         let asked = match text {
             Some(text) => Asked::read(&text).or_else(|| Asked::given(container)),
             None => Asked::given(container),
@@ -50,6 +55,12 @@ pub(super) fn running(scene: &Scene<'_>, engine: &Engine, report: &mut Report) {
         if let Some(finding) = asked.and_then(|asked| judge_running(container, &asked, &host, &ours)) {
             report.add(finding);
         }
+    }
+    if !untold.is_empty() {
+        let names = untold.join(", ");
+        report.unseen(format!(
+            "whom 127.0.0.11 asks in containers {names}: Docker before 25 does not write it down; run doctor inside"
+        ));
     }
     if unread > 0 {
         report.unseen(format!("the resolv.conf of {unread} running containers: root may read them"));
@@ -157,7 +168,7 @@ fn judge_running(container: &Container, asked: &Asked, host: &HostResolvers, our
     } else {
         "it has the host's servers, and pullgate is not the only one among them"
     };
-    let fix = format!("{}, then `docker restart {name}`", fix(ours));
+    let fix = format!("{} && docker restart {name}", fix(ours));
     Some(finding.meaning(meaning).fix(fix).section(Section::DockerEngine))
 }
 
@@ -301,6 +312,18 @@ mod tests {
             let fix = report.findings.first().and_then(|finding| finding.fix.clone());
             assert_eq!(fix.is_some(), expected.is_some(), "{resolv_conf} {host_config}: {report:?}");
             assert!(fix.unwrap_or_default().contains(expected.unwrap_or_default()), "{report:?}");
+        }
+    }
+
+    #[test]
+    fn whom_the_resolver_inside_asks_is_unseen_where_no_comment_says_it() {
+        let report = running_said(Some("nameserver 127.0.0.11\n"), "{}");
+        assert!(report.findings.is_empty() && report.unseen[0].contains("in containers web"), "{report:?}");
+        for (text, host_config) in [
+            ("nameserver 127.0.0.11\n# ExtServers: [198.18.0.1]\n", "{}"),
+            ("nameserver 127.0.0.11\n", r#"{"Dns": ["198.18.0.1"]}"#),
+        ] {
+            assert_eq!(running_said(Some(text), host_config), Report::default(), "{text}");
         }
     }
 

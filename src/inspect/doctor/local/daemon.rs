@@ -83,7 +83,7 @@ fn judge(place: &str, asked: &[IpAddr], for_containers: &[IpAddr], ours: &Ours) 
     };
     Finding::problem(CHECK, title)
         .meaning(meaning)
-        .fix("pullgate setup docker --write (all of the host), or pullgate setup docker --scope engine --write (pulls alone)")
+        .fix("pullgate setup docker --write --restart  # of all the host; its pulls alone: with --scope engine")
 }
 
 /// What each running daemon has mounted, if that can be seen; else what the unit binds over the host's file, else that.

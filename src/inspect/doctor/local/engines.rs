@@ -92,7 +92,7 @@ pub(super) fn kubelet(scene: &Scene<'_>, report: &mut Report) {
     } else if given.iter().any(|server| ours.reached_at(*server, Side::Host)) {
         Finding::warning("kubelet", title)
             .meaning("pods ask pullgate for everything, by way of CoreDNS: what is no registry of the policy does not resolve for them")
-            .fix("pullgate setup kubernetes --write, which keeps pods on the original servers")
+            .fix("pullgate setup kubernetes --write  # keeps pods on the original servers")
     } else {
         Finding::note("kubelet", title)
             .meaning("the node's own pulls are filtered, pods are not: they can fetch what they like, but run only what the node pulled")

@@ -23,6 +23,12 @@ pub(super) fn file(scene: &Scene<'_>, report: &mut Report) {
     }
 }
 
+/// Whether [`file`] tells of this name.
+pub(in crate::inspect::doctor) fn tells_of_hosts(scene: &Scene<'_>, name: &DomainName) -> bool {
+    let text = scene.machine.read(HOSTS).ok().flatten().unwrap_or_default();
+    is_registry(scene, name) && entries(&text).any(|(_, _, entry)| entry == *name)
+}
+
 /// Registries among the `--add-host` entries of running containers.
 pub(super) fn of_containers(scene: &Scene<'_>, engine: &Engine, report: &mut Report) {
     for container in &engine.containers {

@@ -27,6 +27,7 @@ mod wsl;
 use std::path::Path;
 
 pub(super) use self::daemon::{is_engine_alone, servers_of_daemon};
+pub(super) use self::hosts::tells_of_hosts;
 pub(super) use self::uplinks::Uplinks;
 use crate::inspect::doctor::report::Report;
 use crate::inspect::doctor::scene::Scene;

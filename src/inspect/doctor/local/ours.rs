@@ -112,7 +112,8 @@ pub(super) fn listed(addresses: &[IpAddr]) -> String {
     if addresses.is_empty() {
         return "nothing".to_owned();
     }
-    addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
+    let more = if addresses.len() > MAX_LISTED { ", …" } else { "" };
+    addresses.iter().take(MAX_LISTED).map(IpAddr::to_string).collect::<Vec<_>>().join(", ") + more
 }
 
 fn local_addresses() -> impl Iterator<Item = IpAddr> {
@@ -123,6 +124,8 @@ fn local_addresses() -> impl Iterator<Item = IpAddr> {
     })
 }
 
+/// More than a sentence should have.
+const MAX_LISTED: usize = 8;
 /// The servers that systemd-resolved itself asks.
 const UPLINK: &str = "/run/systemd/resolve/resolv.conf";
 

@@ -22,7 +22,13 @@ pub(super) fn resolved(scene: &Scene<'_>, report: &mut Report) {
     }
     let ours = Ours::of(scene, report);
     let uplinks = Uplinks::of(scene.machine, report);
-    if !uplinks.asked.is_empty() && owner == Owner::Resolved && !ours.reached_at_all(&uplinks.asked, Side::Host) {
+    // Where they were asked themselves, each is told by what it said.
+    let is_told = scene.proven.is_some();
+    if !is_told
+        && !uplinks.asked.is_empty()
+        && owner == Owner::Resolved
+        && !ours.reached_at_all(&uplinks.asked, Side::Host)
+    {
         let title = format!("systemd-resolved asks {}", listed(&uplinks.asked));
         let finding = Finding::problem(CHECK, title)
             .meaning("it chooses among all servers of all links: pullgate has to be the only one, or to take `~.`");
@@ -56,7 +62,7 @@ pub(super) fn owner(scene: &Scene<'_>, report: &mut Report) {
     let finding = Finding::note("owner", title).meaning(
         "it names pullgate now; whether it does after the next lease or link is up to that program's settings",
     );
-    report.add(finding.fix(format!("pullgate setup {target} (shows whether anything is missing)")));
+    report.add(finding.fix(format!("pullgate setup {target}  # shows whether anything is missing")));
 }
 
 /// What a link, such as a VPN's, takes for itself. Domains that the policy hands on as a service are meant to be asked.

@@ -28,7 +28,7 @@ fn judge(standing: &Standing) -> Finding {
     }
     Finding::warning(CHECK, format!("setup {target} was changed since: {}", listed(&standing.changed)))
         .meaning("somebody else wrote what `pullgate setup` had written: it may no longer be in force")
-        .fix(format!("pullgate setup {target} (shows what is missing), then with --write"))
+        .fix(format!("pullgate setup {target}  # shows what is missing; then with --write"))
 }
 
 fn listed(paths: &[PathBuf]) -> String {

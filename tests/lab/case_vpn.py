@@ -12,7 +12,7 @@ from support import service
 from support.cases import case, check, equal, sh, wait_until
 from support.dns import dig
 from support.suite import ROOT
-from world import UPSTREAM
+from world import FORBIDDEN, REGISTRY, UPSTREAM
 
 LAPTOP, OFFICE = "laptop", "office"
 TUNNEL, OFFICE_END = "198.18.30.2", "198.18.30.1"
@@ -36,6 +36,9 @@ version = 1
 name = "everything here"
 names = [".lab.test", ".corp.test"]
 private-addresses = true
+
+[[deny]]
+hosts = ["forbidden.lab.test"]
 """
 
 SETTINGS = """\
@@ -160,6 +163,27 @@ def vpn_that_tells_resolved(lab):
     laptop.guest.must(f"resolvectl dns eth0 {UPSTREAM}")
     laptop.asks("home.lab.test", HOME)
     laptop.stayed_itself()
+
+
+@case(seconds=90)
+def resolved_is_set_up_and_given_back(lab):
+    """`setup resolved`: programs that ask systemd-resolved hear pullgate's answers, and after --undo the network's again."""
+    laptop = Laptop(lab)
+    laptop.guest.must("ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf")
+    laptop.guest.must("systemctl enable systemd-resolved")
+    laptop.guest.boot()
+    laptop.guest.must(f"resolvectl dns eth0 {UPSTREAM}")
+    programs = ("resolvectl query --legend=no", "getent ahosts")
+    for program in programs:
+        laptop.guest.must(f"{program} {FORBIDDEN}")
+    laptop.guest.must("pullgate setup resolved --write --restart")
+    for program in programs:
+        check(laptop.guest(f"{program} {FORBIDDEN}").returncode != 0, f"{program} still finds {FORBIDDEN}")
+        laptop.guest.must(f"{program} {REGISTRY}")
+    laptop.asks("home.lab.test", HOME)
+    laptop.guest.must("pullgate setup resolved --undo --restart")
+    for program in programs:
+        laptop.guest.must(f"{program} {FORBIDDEN}")
 
 
 @case(seconds=90)

@@ -192,8 +192,10 @@ mod tests {
         symlink("../run/systemd/resolve/stub-resolv.conf", root.path().join("etc/resolv.conf")).unwrap();
         symlink("/etc", root.path().join("absolute")).unwrap();
         symlink("../../../../etc", root.path().join("above")).unwrap();
+        symlink("/etc", root.path().join("run/systemd/deep")).unwrap();
         let machine = Machine::under(root.path());
-        for path in ["/etc/resolv.conf", "/absolute/resolv.conf", "/above/resolv.conf"] {
+        for path in ["/etc/resolv.conf", "/absolute/resolv.conf", "/above/resolv.conf", "/run/systemd/deep/resolv.conf"]
+        {
             assert_eq!(machine.read(path).unwrap().as_deref(), Some("nameserver 127.0.0.53\n"), "{path}");
         }
         assert_eq!(

@@ -303,3 +303,22 @@ def what_a_file_says_does_not_reach_the_terminal_raw(lab):
     tree.write("etc/resolv.conf", "nameserver 192.0.2.1\n# \x1b[2J\x1b]0;owned\x07\n")
     shown = tree.works("resolv-conf")
     check("\x1b" not in shown and "\\u{1b}[2J" in shown, shown)
+
+
+@case
+def two_targets_that_change_the_same_files_are_undone_in_turn(lab):
+    """docker and resolv-conf both change resolv.conf: the earlier one's undo names the later one; in the end all is as before."""
+    for first, second in (("docker", "resolv-conf"), ("resolv-conf", "docker")):
+        tree = Tree(lab, first)
+        before = tree.files()
+        tree.works(first, "--write", "--address", "198.18.0.1")
+        tree.works(second, "--write", "--address", "198.18.0.2")
+        both = tree.files()
+        refused = tree.setup(first, "--undo")
+        equal(refused.returncode, 78)
+        check(f"pullgate setup {second} --undo" in refused.stderr, refused.stderr)
+        equal(tree.files(), both)
+        tree.works(second, "--undo")
+        tree.works(first, "--undo")
+        equal(tree.files(), before)
+        check("nothing to undo" in tree.works(first, "--undo"), "undone twice")

@@ -25,7 +25,7 @@ pub fn found(machine: &Machine) -> Option<String> {
 /// # Errors
 /// NetworkManager does not write resolv.conf, or pullgate has no address that it could name.
 pub fn plan(machine: &Machine, request: &Request) -> Result<Plan, SetupFault> {
-    let owner = Owner::find(machine).map_err(|error| SetupFault::reading(RESOLV_CONF.as_ref(), &error))?;
+    let owner = Owner::known(machine)?;
     if owner != Owner::NetworkManager && !is_set_up(machine) {
         let fault = SetupFault::new(format!("{} writes {RESOLV_CONF}, not NetworkManager", owner.name()));
         return Err(fault.hint(match owner {
@@ -53,7 +53,7 @@ fn later(machine: &Machine) -> Result<Vec<String>, SetupFault> {
     let paths = machine.list(FOLDER).map_err(|error| SetupFault::reading(FOLDER.as_ref(), &error))?;
     let mut found = Vec::new();
     for path in paths.iter().filter(|path| path.as_path() > Path::new(DROP_IN)) {
-        let text = machine.read(path).map_err(|error| SetupFault::reading(path, &error))?.unwrap_or_default();
+        let text = SetupFault::read(machine, path)?.unwrap_or_default();
         let sets = |key| ini::read(&text, "main", key).is_ok_and(|value| value.is_some());
         if path.extension().is_some_and(|extension| extension == "conf") && (sets("dns") || sets("rc-manager")) {
             found.push(path.display().to_string());

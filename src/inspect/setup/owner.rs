@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::SetupFault;
 use crate::inspect::machine::{FileState, Machine};
 
 /// The program that writes /etc/resolv.conf.
@@ -45,6 +46,14 @@ impl Owner {
         let leases = machine.list("/var/lib/dhcp")?;
         let is_dhclient = leases.iter().any(|path| file_name(path).starts_with("dhclient"));
         Ok(if is_dhclient { Self::Dhclient } else { Self::Nobody })
+    }
+
+    /// The same for a plan, which there is none of without it.
+    ///
+    /// # Errors
+    /// As [`Owner::find`].
+    pub fn known(machine: &Machine) -> Result<Self, SetupFault> {
+        Self::find(machine).map_err(|error| SetupFault::reading(RESOLV_CONF.as_ref(), &error))
     }
 
     /// What people call it.

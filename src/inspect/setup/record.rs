@@ -50,7 +50,7 @@ pub(super) struct Replaced {
 impl Replaced {
     /// Whether what stands there now is what a setup left, or what others may have made of it.
     pub(super) fn is_as_left(&self, now: &FileState) -> bool {
-        self.shared || self.written.contains(&digest(now))
+        (self.shared && *now != FileState::Absent) || self.written.contains(&digest(now))
     }
 }
 

@@ -30,7 +30,7 @@ pub fn found(machine: &Machine) -> Option<String> {
 /// # Errors
 /// Another program owns the file, or pullgate has no address that it could name.
 pub fn plan(machine: &Machine, request: &Request) -> Result<Plan, SetupFault> {
-    let owner = Owner::find(machine).map_err(|error| SetupFault::reading(RESOLV_CONF.as_ref(), &error))?;
+    let owner = Owner::known(machine)?;
     let mut plan = Plan::new(TARGET);
     match owner {
         Owner::Nobody => {}
@@ -44,7 +44,7 @@ pub fn plan(machine: &Machine, request: &Request) -> Result<Plan, SetupFault> {
 
 /// Plans that resolv.conf names pullgate only, and that its servers of now are kept for `system`.
 pub(super) fn take_over(plan: &mut Plan, machine: &Machine, request: &Request) -> Result<(), SetupFault> {
-    let text = machine.read(RESOLV_CONF).map_err(|error| SetupFault::reading(RESOLV_CONF.as_ref(), &error))?;
+    let text = SetupFault::read(machine, RESOLV_CONF)?;
     let text = text.unwrap_or_default();
     if !is_ours(&text, request) {
         plan.write(machine, SAVED, text.as_str(), "the servers of now, for pullgate's upstream `system`")?;
@@ -63,7 +63,7 @@ pub(super) fn take_over(plan: &mut Plan, machine: &Machine, request: &Request) -
 
 /// Whether this machine's programs ask pullgate, and no other server.
 pub(super) fn names_only_us(machine: &Machine, request: &Request) -> Result<bool, SetupFault> {
-    let text = machine.read(RESOLV_CONF).map_err(|error| SetupFault::reading(RESOLV_CONF.as_ref(), &error))?;
+    let text = SetupFault::read(machine, RESOLV_CONF)?;
     let mut text = text.unwrap_or_default();
     if ResolvConf::parse(&text).servers.iter().any(|server| STUBS.contains(&server.ip().to_string().as_str())) {
         text = SetupFault::read(machine, UPLINK)?.unwrap_or_default();
@@ -99,7 +99,7 @@ fn silence_dhclient(plan: &mut Plan, machine: &Machine) -> Result<(), SetupFault
 }
 
 fn silence_dhcpcd(plan: &mut Plan, machine: &Machine) -> Result<(), SetupFault> {
-    let text = machine.read(DHCPCD_CONF).map_err(|error| SetupFault::reading(DHCPCD_CONF.as_ref(), &error))?;
+    let text = SetupFault::read(machine, DHCPCD_CONF)?;
     let mut text = text.unwrap_or_default();
     if !text.lines().any(|line| line.trim() == NO_HOOK) {
         if !text.is_empty() && !text.ends_with('\n') {

@@ -44,7 +44,7 @@ pub(super) fn ask_pullgate(
     let resolver = resolver(machine, request, service.name)?;
     let folder = folder(service.name);
     plan.write(machine, format!("{folder}/resolv.conf"), &*resolver, "what the service is to see as its resolv.conf")?;
-    let owner = Owner::find(machine).map_err(|error| SetupFault::reading(RESOLV_CONF.as_ref(), &error))?;
+    let owner = Owner::known(machine)?;
     let mut binds: Vec<Bind> = Vec::new();
     let mut why = "the service sees that in the place of the host's, and nobody else does";
     if owner == Owner::Resolved {

@@ -32,7 +32,7 @@ pub fn plan(machine: &Machine, request: &Request) -> Result<Plan, SetupFault> {
     if found(machine).is_none() {
         return Err(SetupFault::new("this is no WSL distribution").hint("run it inside the distribution"));
     }
-    let owner = Owner::find(machine).map_err(|error| SetupFault::reading(RESOLV_CONF.as_ref(), &error))?;
+    let owner = Owner::known(machine)?;
     if !matches!(owner, Owner::Wsl | Owner::Nobody) {
         return Err(SetupFault::new(format!("{} writes {RESOLV_CONF} in this distribution, not WSL", owner.name()))
             .hint("`pullgate setup` lists its target"));

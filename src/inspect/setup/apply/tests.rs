@@ -224,3 +224,19 @@ fn a_file_whose_folder_was_removed_since_is_restored_with_it() {
     undo("test", &scene.machine, STATE.as_ref(), OnForeignChange::Overwrite).unwrap();
     assert_eq!(scene.read("etc/docker/a"), "first");
 }
+
+#[test]
+fn what_cannot_be_restored_either_is_named_and_stays_recorded() {
+    let scene = Scene::new();
+    fs::write(scene.place("etc/a"), "first").unwrap();
+    fs::write(scene.place("etc/file"), "").unwrap();
+    // A folder in the place of its draft: `a` can be written before it is there, and not restored after.
+    let plan = scene.plan(&[("/etc/a", "ours"), ("/etc/.a.pullgate/x", "x"), ("/etc/file/below", "x")]);
+    let fault = apply(&plan, &scene.machine, STATE.as_ref()).unwrap_err();
+    assert!(matches!(&fault, ApplyFault::HalfWritten { left, .. } if *left == [Path::new("/etc/a")]), "{fault}");
+    assert_eq!(scene.read("etc/a"), "ours");
+    fs::remove_file(scene.place("etc/file")).unwrap();
+    fs::remove_dir(scene.place("etc/.a.pullgate")).unwrap();
+    scene.undo().unwrap();
+    assert_eq!(scene.read("etc/a"), "first");
+}

@@ -30,7 +30,7 @@ impl Daemon {
             let hint = "Docker does not start when `dns` is a flag and in daemon.json: take the flag out";
             return Err(SetupFault::new(message).hint(hint));
         }
-        let text = machine.read(&path).map_err(|error| SetupFault::reading(&path, &error))?.unwrap_or_default();
+        let text = SetupFault::read(machine, &path)?.unwrap_or_default();
         let flag = ["--data-root", "--graph", "-g"].iter().find_map(|flag| flags.value(flag));
         let root = flag.map_or(DATA_ROOT, |(_, root)| root).to_owned();
         let mut daemon = Self { path, text, root };
@@ -111,7 +111,7 @@ impl Flags {
         paths.extend(FLAG_FILES.iter().map(PathBuf::from));
         let mut lines = Vec::new();
         for path in paths {
-            let text = machine.read(&path).map_err(|error| SetupFault::reading(&path, &error))?.unwrap_or_default();
+            let text = SetupFault::read(machine, &path)?.unwrap_or_default();
             let meant = text.lines().filter(|line| !line.trim_start().starts_with(['#', ';']));
             lines.extend(meant.map(|line| (path.clone(), line.to_owned())));
         }

@@ -33,7 +33,7 @@ pub(super) fn plan(machine: &Machine, request: &Request, daemon: &Daemon) -> Res
 
 /// What the host's programs ask: behind the stub of resolved what that asks.
 fn host_resolver(machine: &Machine) -> Result<ResolvConf, SetupFault> {
-    let read = |path: &str| machine.read(path).map_err(|error| SetupFault::reading(path.as_ref(), &error));
+    let read = |path: &str| SetupFault::read(machine, path);
     let host = ResolvConf::parse(&read(RESOLV_CONF)?.unwrap_or_default());
     let is_stub = |server: &SocketAddr| ["127.0.0.53", "127.0.0.54"].contains(&server.ip().to_string().as_str());
     if !host.servers.iter().any(is_stub) {

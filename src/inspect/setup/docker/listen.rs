@@ -65,7 +65,7 @@ fn listen_on(plan: &mut Plan, machine: &Machine, request: &Request, bridge: IpAd
     let by_hand = |message: String| {
         SetupFault::new(message).hint(format!("add `{added}` to server.listen, or name an address with --address"))
     };
-    let text = machine.read(SETTINGS).map_err(|error| SetupFault::reading(SETTINGS.as_ref(), &error))?;
+    let text = SetupFault::read(machine, SETTINGS)?;
     let text = text.ok_or_else(|| {
         by_hand(format!("pullgate listens where no container reaches it, and there is no {SETTINGS}"))
     })?;

@@ -4,7 +4,7 @@ use super::TARGET;
 use super::daemon::Daemon;
 use super::{engine, listen};
 use crate::inspect::machine::Machine;
-use crate::inspect::setup::owner::{Owner, RESOLV_CONF};
+use crate::inspect::setup::owner::Owner;
 use crate::inspect::setup::{Plan, Request, SetupFault, networkmanager, resolv_conf, resolved};
 
 /// Plans it.
@@ -36,7 +36,7 @@ pub(super) fn plan(machine: &Machine, request: &Request, daemon: &Daemon) -> Res
 
 /// The host's own resolver, which is also the daemon's, by whoever writes its resolv.conf.
 fn host(machine: &Machine, request: &Request) -> Result<Plan, SetupFault> {
-    let owner = Owner::find(machine).map_err(|error| SetupFault::reading(RESOLV_CONF.as_ref(), &error))?;
+    let owner = Owner::known(machine)?;
     match owner {
         Owner::Resolved => resolved::plan(machine, request),
         Owner::NetworkManager => networkmanager::plan(machine, request),

@@ -246,7 +246,7 @@ fn listening_port(request: &Request, address: IpAddr) -> Option<u16> {
 
 /// The number of the user that the shipped unit runs pullgate as.
 fn user_of_pullgate(machine: &Machine) -> Result<u32, SetupFault> {
-    let users = machine.read(USERS).map_err(|error| SetupFault::reading(USERS.as_ref(), &error))?;
+    let users = SetupFault::read(machine, USERS)?;
     let number = |line: &str| {
         let mut fields = line.split(':');
         (fields.next() == Some(USER)).then(|| fields.nth(1)?.parse().ok()).flatten()

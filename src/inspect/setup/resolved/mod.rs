@@ -59,7 +59,7 @@ fn drop_in(address: IpAddr) -> String {
 
 /// Programs must ask resolved's stub: its other file names the servers of the links beside pullgate.
 fn point_at_stub(plan: &mut Plan, machine: &Machine, request: &Request, settings: &Settings) -> Result<(), SetupFault> {
-    let owner = Owner::find(machine).map_err(|error| SetupFault::reading(RESOLV_CONF.as_ref(), &error))?;
+    let owner = Owner::known(machine)?;
     match owner {
         Owner::Resolved if settings.has_stub => {}
         Owner::Resolved => {

@@ -281,3 +281,41 @@ const PORT_53: &str = "port-53";
 const DOT: &str = "dns-over-tls";
 const DOH: &str = "dns-over-https";
 const DOH_NAMES_CHECK: &str = "dns-over-https-names";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inspect::doctor::{Request, Severity};
+    use crate::inspect::machine::Machine;
+
+    #[test]
+    fn every_open_way_is_told_as_bad_as_it_is() {
+        let closed = || -> Heard { Err(NoAnswer::Refused) };
+        let shut = || closed().map(drop);
+        let (answers, found) =
+            (Answer::default(), Answer { addresses: vec![[192, 0, 2, 7].into()], ..Answer::default() });
+        let foreign = |probe: Heard, tls, https| Foreign {
+            address: "192.0.2.53:53".parse().unwrap(),
+            probe: [probe.clone(), probe],
+            denied: None,
+            tls,
+            https,
+        };
+        let endpoint = |heard: Heard| vec![("dns.google".parse().unwrap(), heard)];
+        let nowhere = || endpoint(Ok(Answer { rcode: 3, ..Answer::default() }));
+        for (foreign, names, check, severity) in [
+            (foreign(closed(), shut(), shut()), nowhere(), PORT_53, Severity::Ok),
+            (foreign(Ok(answers), shut(), shut()), nowhere(), PORT_53, Severity::Warning),
+            (foreign(closed(), Ok(()), shut()), nowhere(), DOT, Severity::Warning),
+            (foreign(closed(), shut(), Ok(())), nowhere(), DOH, Severity::Note),
+            (foreign(closed(), shut(), shut()), endpoint(Ok(found)), DOH_NAMES_CHECK, Severity::Warning),
+        ] {
+            let (machine, request, mut report) = (Machine::under("/nowhere"), Request::default(), Report::default());
+            let ways = Ways { foreign: vec![foreign], names };
+            judge(&Scene::of(&machine, &request, None), &Survey::default(), &ways, &mut report);
+            let told = report.findings.iter().find(|finding| finding.check == check).unwrap();
+            assert_eq!(told.severity, severity, "{report:#?}");
+            assert_eq!(report.worst(), severity, "the other ways are closed: {report:#?}");
+        }
+    }
+}

@@ -173,7 +173,9 @@ async fn a_second_name_server_is_a_way_round_and_shows_what_it_leaks() {
 #[tokio::test]
 async fn a_client_outside_the_networks_is_told_the_line_that_takes_it_in() {
     let report = examined(&[Manner::TurnsAway], &[]).await;
-    let fix = finding(&report, "is pullgate, and refuses 127.0.0.1").fix.clone().unwrap();
+    let refused = finding(&report, "is pullgate, and refuses 127.0.0.1");
+    assert_eq!(refused.severity, Severity::Problem);
+    let fix = refused.fix.clone().unwrap();
     assert!(fix.contains("clients = […, \"127.0.0.1\"]"), "{fix}");
     assert!(finding(&examined(&[Manner::Refuses], &[]).await, "refuses to answer").severity == Severity::Problem);
 }

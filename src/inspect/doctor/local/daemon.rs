@@ -184,6 +184,7 @@ mod tests {
             (vec![FOREIGN], false),
             (vec![BOUND, DROP_IN, ("etc/resolv.conf", "nameserver 127.0.0.1\n")], false),
             (vec![stub, both], false),
+            (vec![stub, ("run/systemd/resolve/resolv.conf", "nameserver 127.0.0.1\n"), DROP_IN, BOUND], false),
         ] {
             let tree = Tree::of(&files);
             let proven = Some(vec!["127.0.0.1".parse().unwrap(), "127.0.0.53".parse().unwrap()]);

@@ -159,6 +159,10 @@ mod tests {
             ([STUB, BOTH, TAKES_ALL, routes], vec![note]),
             ([STUB, BOTH, TAKES_ALL, link("SERVERS=10.8.0.1\n")], vec![]),
             (
+                [STUB, BOTH, ("etc/systemd/resolved.conf", "[Resolve]\nDNS=10.8.0.1\nFallbackDNS=\n"), routes],
+                vec!["problem: systemd-resolved asks 127.0.0.1, 10.8.0.1"],
+            ),
+            (
                 [STUB, BOTH, EMPTIED, link("SERVERS=10.8.0.1\nDOMAINS=~corp.example\nDEFAULT_ROUTE=yes\n")],
                 vec!["problem: systemd-resolved asks 127.0.0.1, 10.8.0.1"],
             ),

@@ -22,6 +22,7 @@ impl Tree {
         tree.write("run/systemd/resolve/resolv.conf", "nameserver 192.0.2.1\n");
         tree.write("run/systemd/resolve/netif/2", "SERVERS=192.0.2.1\n");
         tree.write("usr/bin/dockerd", "");
+        tree.write("lib/systemd/system/docker.service", "[Service]\nExecStart=/usr/bin/dockerd -H fd://\n");
         symlink("../run/systemd/resolve/stub-resolv.conf", tree.path("etc/resolv.conf")).unwrap();
         tree
     }

@@ -95,7 +95,7 @@ def blob_store(folder, host, authority, storage):
     """The second host of a registry: its storage behind nginx; blobs beyond some megabytes take their time."""
     certificate, key = authority.issue(host)
     tls = f"ssl_certificate {certificate}; ssl_certificate_key {key};"
-    slow = "limit_rate_after 10m; limit_rate 25m;"
+    slow = "limit_rate_after 10m; limit_rate 20m;"
     return Nginx("cdn", folder, 443, f"listen 443 ssl; listen [::]:443 ssl; server_name {host}; root {storage}; {tls} {slow}")
 
 

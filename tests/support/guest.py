@@ -92,7 +92,7 @@ class Guest:
     def boot(self, seconds=60):
         """Boots it and waits until its init has started everything."""
         environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1", "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"}
-        self.cgroup = Path(tempfile.mkdtemp(prefix=f"pullgate-{self.name}-", dir=cgroups()))
+        self.cgroup = Path(tempfile.mkdtemp(prefix=f"pullgate-{self.name}-", dir=hierarchies(["cgroup2"])[0]))
         with open(self.console, "ab") as log:
             self.nspawn = subprocess.Popen([*within(self.cgroup), *self.command()], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         wait_until(self.is_up, seconds, f"{self.name} is up")
@@ -144,9 +144,10 @@ class Guest:
             self.nspawn.wait()
 
     def remove_cgroup(self):
-        """Takes away the control groups that the guest's systemd has made; what has entered them from here ends first."""
-        for folder, _, _ in os.walk(self.cgroup or "", topdown=False):
-            wait_until(lambda folder=folder: removed(folder), 5, f"{folder} is empty")
+        """Takes away the control groups that nspawn and the guest's systemd have made; what has entered them from here ends first."""
+        for hierarchy in hierarchies() if self.cgroup else ():
+            for folder, _, _ in os.walk(hierarchy / self.cgroup.name, topdown=False):
+                wait_until(lambda folder=folder: removed(folder), 5, f"{folder} is empty")
 
     # ── commands in it ──
 
@@ -177,10 +178,10 @@ class Guest:
         return self(f"systemctl show -P {name} {unit}").stdout.strip()
 
 
-def cgroups():
-    """Where this machine has its control groups of version 2."""
+def hierarchies(kinds=("cgroup", "cgroup2")):
+    """Where this machine has its control groups. Beside those of version 2 nspawn makes the same for systemd's of version 1."""
     mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
-    return next(place for _, place, kind, *_ in mounts if kind == "cgroup2")
+    return [Path(place) for _, place, kind, *_ in mounts if kind in kinds]
 
 
 def removed(folder):

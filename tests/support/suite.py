@@ -3,6 +3,7 @@
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ def main(script, description, tools, run, prepare=lambda: None):
     if not chosen:
         sys.exit("no such case; --list shows them")
     if options.inside:
+        interruptible()
         return run(chosen, Path(options.inside), Path(options.logs))
     require_root_and_tools(tools)
     binary = Path(os.environ.get("PULLGATE") or build()).resolve()
@@ -74,7 +76,31 @@ def build():
 
 
 def enter_namespaces(script, rest):
-    """Runs the script again in namespaces of its own; all of its processes die with the inner one."""
+    """Runs the script again in namespaces of its own; all of its processes die with the inner one.
+
+    Interrupted or told to end, the inner one ends what it has begun, and this one waits for it.
+    """
     unshare = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     environment = {**os.environ, "PATH": search_path(), "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run([*unshare, sys.executable, str(script), *rest], env=environment, check=False).returncode
+    with subprocess.Popen([*unshare, sys.executable, str(script), *rest], env=environment) as outer:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: tell_child(outer, signal.SIGTERM))
+        return outer.wait()
+
+
+def tell_child(process, number):
+    """Sends a signal to the child of a process: unshare hands on none."""
+    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split():
+        os.kill(int(child), number)
+
+
+def interruptible():
+    """Has a signal to end go the way of an exception, once: what ends then is not interrupted again."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupted)
+
+
+def interrupted(*_):
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(130)

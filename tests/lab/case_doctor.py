@@ -13,14 +13,13 @@ import time
 from pathlib import Path
 
 import network
-from case_redirect import FOREIGN, FOREIGN_MACHINE, GOOGLE, redirect
-from case_redirect_docker import docker_host, for_each_debian
-from case_resolvers import RESOLVED, RESTART, back_to_pullgate
 from clients import FORGET_DOCKER
-from engines import DAEMON, resolver
+from docker_host import docker_host, for_each_debian
+from engines import DAEMON, RESOLVED, RESTART, back_to_pullgate, resolver
 from network import CI, DEVELOPERS
+from redirect import redirect
 from support.cases import case, check, end, equal, wait_until
-from world import CI_ONLY, FORBIDDEN, REGISTRY, TINY
+from world import CI_ONLY, FORBIDDEN, FOREIGN, FOREIGN_MACHINE, GOOGLE, REGISTRY, TINY
 
 IMAGE = f"{REGISTRY}/{TINY}"
 # What doctor is told to try, and nobody outside.

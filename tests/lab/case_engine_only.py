@@ -2,29 +2,13 @@
 
 import json
 
-from case_redirect import GOOGLE
-from case_redirect_docker import IMAGE, RUN_STEP, docker_host, for_each_debian, prepare_engines, resolves
+from docker_host import DEFAULT_NETWORK, FILES, IMAGE, PROGRAMS, PULLS, USER_NETWORK, docker_host, for_each_debian, give_back, prepare_engines, resolves
 from engines import DAEMON, resolver
 from support.cases import case, check, equal, wait_until
-from world import FORBIDDEN, REGISTRY, TINY
+from world import FORBIDDEN, GOOGLE, REGISTRY, TINY
 
-BUILD = r"printf 'FROM {{name}}/" + TINY + r"\n' | DOCKER_BUILDKIT={} docker build --pull --no-cache -"
-ENGINE_ASKS = {
-    "a pull": "docker pull {name}/" + TINY,
-    "a FROM, classic": BUILD.format(0),
-    "a FROM, BuildKit": BUILD.format(1),
-}
-OTHERS_ASK = {
-    "the machine's programs": "getent hosts {name}",
-    "a container": f"docker run --rm {IMAGE} resolve-glibc {{name}}",
-    "a container, musl": f"docker run --rm {IMAGE} resolve-musl {{name}}",
-    "a container on a user network": f"docker run --rm --network own {IMAGE} resolve-glibc {{name}}",
-    "a RUN step, classic": RUN_STEP.format(0),
-    "a RUN step, BuildKit": RUN_STEP.format(1),
-    "podman": "podman pull {name}/" + TINY,
-}
+OTHERS_ASK = {**PROGRAMS, **DEFAULT_NETWORK, **USER_NETWORK, "podman": "podman pull {name}/" + TINY}
 LEFT_BEHIND = "find /etc/systemd/system /etc/pullgate -path '*docker*pullgate*' -o -name 'pullgate-docker*' -o -path '*/services/*'"
-FILES = ("/etc/resolv.conf", "/etc/docker/daemon.json")
 
 
 @for_each_debian
@@ -33,7 +17,7 @@ def engine_only_restricts_what_docker_pulls(lab, name):
     host = ordinary_host(lab, name)
     prepare_engines(lab, host)
     before = files(host)
-    leaks(lab, host, ENGINE_ASKS, "before")
+    leaks(lab, host, PULLS, "before")
     leaks(lab, host, OTHERS_ASK, "before")
     said = host.must("pullgate setup docker --scope engine --write --restart")
     lab.defer(lambda: host("pullgate setup docker --undo --restart"))
@@ -44,7 +28,7 @@ def engine_only_restricts_what_docker_pulls(lab, name):
     host.must("pullgate setup docker --undo --restart")
     equal(files(host), before, "the files after --undo")
     equal(host.must(LEFT_BEHIND), "", "files left behind")
-    leaks(lab, host, ENGINE_ASKS, "undone")
+    leaks(lab, host, PULLS, "undone")
 
 
 @case(seconds=120)
@@ -55,7 +39,7 @@ def engine_only_outlives_a_new_resolv_conf(lab):
     host.must("pullgate setup docker --scope engine --write --restart")
     lab.defer(lambda: host("pullgate setup docker --undo --restart"))
     host.must("echo 'nameserver 8.8.4.4' > /etc/resolv.conf.new && mv /etc/resolv.conf.new /etc/resolv.conf")
-    wait_until(lambda: not resolves(lab, host, ENGINE_ASKS, FORBIDDEN), 10, "the engine is restricted again")
+    wait_until(lambda: not resolves(lab, host, PULLS, FORBIDDEN), 10, "the engine is restricted again")
     restricted(lab, host)
     host.must("systemctl restart docker")
     restricted(lab, host)
@@ -69,7 +53,7 @@ def engine_only_beside_resolved(lab):
     lab.defer(lambda: host("rm /etc/resolv.conf; systemctl stop systemd-resolved; rm -r /run/systemd/resolve"))
     host.must("systemctl start systemd-resolved && ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf")
     host.must(f"resolvectl dns eth0 {GOOGLE} && resolvectl domain eth0 '~.' && systemctl restart docker")
-    leaks(lab, host, ENGINE_ASKS, "before")
+    leaks(lab, host, PULLS, "before")
     lab.defer(lambda: host("pullgate setup docker --undo --restart"))
     host.must("pullgate setup docker --scope engine --write --restart")
     restricted(lab, host)
@@ -88,20 +72,14 @@ def ordinary_host(lab, name):
     return host
 
 
-def give_back(host, given):
-    for path, text in given.items():
-        host.write(path, text)
-    host.must("systemctl restart docker")
-
-
 def files(host):
     return {path: host.read(path) for path in FILES}
 
 
 def restricted(lab, host):
     """The engine reaches what is allowed and nothing else; everybody else reaches everything."""
-    equal(resolves(lab, host, ENGINE_ASKS, FORBIDDEN), [], "the engine, a forbidden registry")
-    equal(resolves(lab, host, ENGINE_ASKS, REGISTRY), list(ENGINE_ASKS), "the engine, an allowed one")
+    equal(resolves(lab, host, PULLS, FORBIDDEN), [], "the engine, a forbidden registry")
+    equal(resolves(lab, host, PULLS, REGISTRY), list(PULLS), "the engine, an allowed one")
     leaks(lab, host, OTHERS_ASK, "set up")
 
 

@@ -5,20 +5,16 @@ The rules stand on the gateway, or on a Docker host of their own that runs pullg
 
 import json
 import re
-import subprocess
 
 import network
 import sockets
 from network import CI, DEVELOPERS, GATEWAY
+from redirect import ADDRESSES, load, redirect, undo
 from support.cases import case, check, equal, wait_until
 from support.suite import ROOT
-from world import FORBIDDEN, REGISTRY
+from world import FORBIDDEN, FOREIGN, FOREIGN6, FOREIGN_MACHINE, GOOGLE, REGISTRY
 
-# A resolver outside that knows everything, by its addresses; one of them is what Docker falls back to.
-FOREIGN, FOREIGN6, GOOGLE = "198.18.1.88", "fd18:1::53", "8.8.8.8"
-FOREIGN_MACHINE = "upstream"
 LEAK, DENIED, ALLOWED, NOTHING = "NOERROR", "NXDOMAIN", "NOERROR", "no answer"
-RULES = "/etc/pullgate/redirect.nft"
 BOTH = ("+notcp", "+tcp")
 # DNS over TLS and QUIC: their ports, and those of QUIC's drafts.
 ENCRYPTED = [(sockets.TCP, 853), (sockets.UDP, 853), (sockets.UDP, 784), (sockets.UDP, 8853)]
@@ -26,38 +22,9 @@ ENCRYPTED = [(sockets.TCP, 853), (sockets.UDP, 853), (sockets.UDP, 784), (socket
 REFUSED = {"ECONNREFUSED", "ECONNRESET", "EHOSTUNREACH", "EACCES"}
 # More bytes than a packet holds.
 FRAGMENTS = 3000
-ADDRESSES = ("--address", DEVELOPERS.gateway, "--address", DEVELOPERS.gateway6)
 
 
-# ── setting up and asking ──
-
-
-def redirect(lab, *clients, addresses=ADDRESSES):
-    """Sets up the redirect on the gateway and loads its rules; the case's end takes them away."""
-    setup(lab, *clients, *addresses, "--write")
-    lab.defer(lambda: undo(lab))
-    load()
-    # The kernel tells one client of a few unreachable ports a second; cases ask faster.
-    network.run_in(GATEWAY, "sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0")
-
-
-def setup(lab, *arguments):
-    """Runs `pullgate setup redirect` on the gateway."""
-    command = network.inside(GATEWAY, lab.pullgate.binary, "setup", "redirect", *arguments, "--config", lab.pullgate.settings)
-    done = subprocess.run(command, text=True, capture_output=True, check=False, timeout=20)
-    lab.note(f"setup redirect {arguments} -> {done.returncode}\n{done.stdout}{done.stderr}")
-    equal(done.returncode, 0, done.stderr)
-
-
-def load():
-    """What the unit runs at its start and at its reload."""
-    network.run_in(GATEWAY, f"nft -f {RULES}")
-
-
-def undo(lab):
-    """What `--undo --restart` does, but for systemd; a second time, nothing."""
-    setup(lab, "--undo")
-    network.run_in(GATEWAY, "nft 'add table inet pullgate; delete table inet pullgate'")
+# ── asking ──
 
 
 def ask(lab, machine, server, *options, name=FORBIDDEN):

@@ -3,7 +3,7 @@
 import dataclasses
 
 from clients import FORGET_DOCKER, for_each
-from engines import resolver
+from engines import RESOLVED, RESTART, back_to_pullgate
 from network import DEVELOPERS
 from support.cases import case, check, equal
 from world import CDN, FORBIDDEN, REGISTRY, TINY
@@ -59,17 +59,6 @@ def a_search_domain_opens_nothing(lab):
     lab.logged(machine, f"{FORBIDDEN}.corp.test", verdict="deny")
 
 
-# However often other cases have restarted it lately.
-RESTART = "systemctl reset-failed docker; systemctl restart docker"
-
-RESOLVED = """\
-[Resolve]
-DNS={server}
-FallbackDNS=
-Domains=~.
-"""
-
-
 @case(seconds=90)
 def a_client_behind_systemd_resolved_is_served(lab):
     """A machine whose programs ask systemd-resolved: engines say `on 127.0.0.53`, and containers get pullgate's own address."""
@@ -84,13 +73,6 @@ def a_client_behind_systemd_resolved_is_served(lab):
     lab.defer(lambda: lab.run(machine, "docker image prune --all --force"))
     inside = lab.run(machine, f"docker run --rm {ALLOWED} cat /etc/resolv.conf")
     check(f"nameserver {DEVELOPERS.gateway}" in inside.output, inside.output)
-
-
-def back_to_pullgate(guest):
-    """The machine's own resolv.conf names pullgate again."""
-    guest.must("systemctl stop systemd-resolved")
-    guest.write("/etc/resolv.conf", resolver(DEVELOPERS.gateway))
-    guest.must(RESTART)
 
 
 # ── in containers ──

@@ -4,31 +4,15 @@ import dataclasses
 import json
 from itertools import product
 
-from case_redirect import GOOGLE
-from case_redirect_docker import DOCKER0, IMAGE, RUN_STEP, TREES, docker_host, prepare_engines, resolves
 from clients import for_each
+from docker_host import DEFAULT_NETWORK, DOCKER0, FILES, PROGRAMS, PULLS, TREES, USER_NETWORK, docker_host, give_back, prepare_engines, resolves
 from engines import DAEMON, resolver
 from support.cases import check, equal
-from world import FORBIDDEN, REGISTRY, TINY
+from world import FORBIDDEN, GOOGLE, REGISTRY, TINY
 
-BUILD = r"printf 'FROM {{name}}/" + TINY + r"\n' | DOCKER_BUILDKIT={} docker build --pull --no-cache -"
-HOST = {"the machine's programs": "getent hosts {name}"}
-PULLS = {
-    "a pull": "docker pull {name}/" + TINY,
-    "a FROM, classic": BUILD.format(0),
-    "a FROM, BuildKit": BUILD.format(1),
-}
-CONTAINERS = {
-    "a container": f"docker run --rm {IMAGE} resolve-glibc {{name}}",
-    "a container, musl": f"docker run --rm {IMAGE} resolve-musl {{name}}",
-    "a RUN step, classic": RUN_STEP.format(0),
-    "a RUN step, BuildKit": RUN_STEP.format(1),
-}
-USER_NETWORK = {"a container on a user network": f"docker run --rm --network own {IMAGE} resolve-glibc {{name}}"}
-EVERYTHING = {**HOST, **PULLS, **CONTAINERS, **USER_NETWORK}
+EVERYTHING = {**PROGRAMS, **PULLS, **DEFAULT_NETWORK, **USER_NETWORK}
 # Without pullgate each of these may take seconds to give up.
 FEW = {way: EVERYTHING[way] for way in ("the machine's programs", "a pull", "a container")}
-FILES = ("/etc/resolv.conf", "/etc/docker/daemon.json")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,10 +31,10 @@ class Trap:
 
 
 TRAPS = [
-    Trap("loopback-nameserver", "nameserver 127.0.0.1\n", (), CONTAINERS, "containers", "will ask 8.8.8.8"),
+    Trap("loopback-nameserver", "nameserver 127.0.0.1\n", (), DEFAULT_NETWORK, "containers", "will ask 8.8.8.8"),
     Trap("second-nameserver", f"nameserver {DOCKER0}\nnameserver {GOOGLE}\n", (), FEW, "nameservers", "names 2 servers", FEW, True),
-    Trap("dns-of-daemon-json-alone", resolver(GOOGLE), (DOCKER0,), {**HOST, **PULLS}, "pulls", "Docker's own pulls ask 8.8.8.8"),
-    Trap("missing-resolv-conf", "", (), {**CONTAINERS, **USER_NETWORK}, "containers", "will ask 8.8.8.8"),
+    Trap("dns-of-daemon-json-alone", resolver(GOOGLE), (DOCKER0,), {**PROGRAMS, **PULLS}, "pulls", "Docker's own pulls ask 8.8.8.8"),
+    Trap("missing-resolv-conf", "", (), {**DEFAULT_NETWORK, **USER_NETWORK}, "containers", "will ask 8.8.8.8"),
 ]
 # Each on the newer Debian; the first, which nobody sees coming, on both.
 ON_DEBIAN = [dataclasses.replace(trap, name=f"{trap.name}-{debian}", debian=debian) for trap, debian in product(TRAPS, TREES)]
@@ -83,12 +67,6 @@ def fall_into(host, trap):
     else:
         host.must("rm /etc/resolv.conf")
     host.write("/etc/docker/daemon.json", json.dumps({**DAEMON, "dns": trap.dns}))
-    host.must("systemctl restart docker")
-
-
-def give_back(host, given):
-    for path, text in given.items():
-        host.write(path, text)
     host.must("systemctl restart docker")
 
 

@@ -23,6 +23,18 @@ default_subnet = "198.18.64.0/24"
 firewall_driver = "iptables"
 """
 
+# A machine may restart its dockerd as often as cases want.
+OFTEN = "[Unit]\nStartLimitIntervalSec=0\n"
+# However often other cases have restarted it lately.
+RESTART = "systemctl reset-failed docker; systemctl restart docker"
+
+RESOLVED = """\
+[Resolve]
+DNS={server}
+FallbackDNS=
+Domains=~.
+"""
+
 
 def boot(world, name, tree, host, **daemon):
     """A machine with container engines in the developers' network: resolves through pullgate, trusts the lab's authority.
@@ -43,3 +55,10 @@ def boot(world, name, tree, host, **daemon):
 def resolver(address):
     """A resolv.conf that names one server."""
     return f"nameserver {address}\n"
+
+
+def back_to_pullgate(guest):
+    """The machine's own resolv.conf names pullgate again."""
+    guest.must("systemctl stop systemd-resolved")
+    guest.write("/etc/resolv.conf", resolver(DEVELOPERS.gateway))
+    guest.must(RESTART)

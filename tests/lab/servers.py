@@ -5,6 +5,7 @@ from pathlib import Path
 
 import network
 from support.cases import end, wait_until
+from support.knot import configure
 
 ZONE = Path(__file__).parent / "lab.zone"
 
@@ -43,9 +44,7 @@ class Knot(Service):
         self.zone = zone
 
     def start(self):
-        path = self.folder / "knot.conf"
-        path.write_text(KNOT.format(folder=self.folder, zone=self.zone), encoding="utf-8")
-        self.launch("knotd", "-c", path, port=53)
+        self.launch(*configure(self.folder, self.zone, ["0.0.0.0", "::"]), port=53)
 
 
 class Registry(Service):
@@ -103,25 +102,6 @@ def mirror(folder, host, files):
     """A package mirror, over plain HTTP as most of them."""
     return Nginx("mirror", folder, 80, f"listen 80; listen [::]:80; server_name {host}; root {files};")
 
-
-KNOT = """\
-server:
-    rundir: "{folder}"
-    listen: [ 0.0.0.0@53, "::@53" ]
-    udp-workers: 1
-    tcp-workers: 1
-    background-workers: 1
-log:
-  - target: stderr
-    any: warning
-database:
-    storage: "{folder}"
-zone:
-  - domain: .
-    file: "{zone}"
-    zonefile-sync: -1
-    journal-content: none
-"""
 
 # Engines keep connections open from one pull to the next, and ask for no name then. So that every case sees what is asked
 # in it, these servers close each connection.

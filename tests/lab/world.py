@@ -30,8 +30,9 @@ FIRST_CLIENT = 100
 # A bare system's: what the machine that runs the lab has installed by hand must not matter.
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 UPSTREAM = "198.18.1.53"
-# Resolvers outside, that know everything and that nobody should ask: one of ours, and those that Docker falls back to.
-FOREIGN = ["198.18.1.88", "8.8.8.8", "8.8.4.4"]
+# A resolver outside that knows everything and that nobody should ask, by its addresses: some are what Docker falls back to.
+FOREIGN, FOREIGN6, GOOGLE, GOOGLE_TOO = "198.18.1.88", "fd18:1::53", "8.8.8.8", "8.8.4.4"
+FOREIGN_MACHINE = "upstream"
 
 TINY = "team/tiny:1"
 LARGE = "team/large:1"
@@ -130,7 +131,7 @@ class World:
         """Builds the network, starts the servers, fills the registries."""
         self.authority.trust_in(Path("/"))
         network.make_gateway()
-        network.add_machine("upstream", REGISTRIES, 53, more=FOREIGN)
+        network.add_machine(FOREIGN_MACHINE, REGISTRIES, 53, more=[FOREIGN, GOOGLE, GOOGLE_TOO])
         for number, machine in enumerate(self.web, 10):
             network.add_machine(machine, REGISTRIES, number, resolver=engines.resolver(UPSTREAM))
         mirror.make(self.folder / "packages")

@@ -8,27 +8,9 @@ import time
 from pathlib import Path
 
 from support.dns import decode, dig
+from support.knot import configure
 
 ZONE = Path(__file__).parent / "root.zone"
-
-CONFIGURATION = """\
-server:
-    rundir: "{folder}"
-    listen: {address}@53
-    udp-workers: 1
-    tcp-workers: 1
-    background-workers: 1
-log:
-  - target: stderr
-    any: warning
-database:
-    storage: "{folder}"
-zone:
-  - domain: .
-    file: "{zone}"
-    zonefile-sync: -1
-    journal-content: none
-"""
 
 
 class Knot:
@@ -39,10 +21,8 @@ class Knot:
 
     def start(self):
         self.folder.mkdir(parents=True)
-        path = self.folder / "knot.conf"
-        path.write_text(CONFIGURATION.format(folder=self.folder, address=self.address, zone=ZONE), encoding="utf-8")
         log = open(self.folder / "knot.log", "wb")  # closed with the process's own copy
-        self.process = subprocess.Popen(["knotd", "-c", str(path)], stdout=log, stderr=log)
+        self.process = subprocess.Popen(configure(self.folder, ZONE, [self.address]), stdout=log, stderr=log)
         log.close()
         deadline = time.monotonic() + 15
         while dig(self.address, "registry.example", "A", seconds=1).rcode != "NOERROR":

@@ -5,7 +5,6 @@ import importlib
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import traceback
 from pathlib import Path

@@ -3,7 +3,6 @@
 import hashlib
 import shutil
 import subprocess
-from pathlib import Path
 
 from support.suite import target
 

@@ -81,11 +81,13 @@ async fn choose(scene: &Scene<'_>, reference: Option<(SocketAddr, Transport)>) -
     let limit = request.timeout;
     let questions = candidates.iter().cloned().map(Question::Addresses);
     let heard = all(questions.map(|question| async move { ask::ask(server, transport, &question, limit).await })).await;
-    let first = |fits: fn(&Answer) -> bool| {
-        let fitting = candidates.iter().zip(&heard).find(|(_, heard)| heard.as_ref().is_ok_and(fits));
-        fitting.map(|(name, _)| name.clone())
+    let first_of = |fits: &dyn Fn(&Heard) -> bool| {
+        candidates.iter().zip(&heard).find(|(_, heard)| fits(heard)).map(|(name, _)| name.clone())
     };
-    names.allowed = names.allowed.or_else(|| first(Answer::resolves));
+    let first = |fits: fn(&Answer) -> bool| first_of(&|heard| heard.as_ref().is_ok_and(fits));
+    // Denials come at once from pullgate itself: whatever else fails is allowed, and is what has to be told.
+    let fails = |heard: &Heard| !heard.as_ref().is_ok_and(Answer::denies);
+    names.allowed = names.allowed.or_else(|| first(Answer::resolves)).or_else(|| first_of(&fails));
     // A forwarder may have lost the reason; and an allowed name need not exist.
     names.denied = names.denied.or_else(|| first(Answer::is_blocked)).or_else(|| first(Answer::denies));
     names

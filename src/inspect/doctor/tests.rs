@@ -22,6 +22,8 @@ use crate::policy::probe::{NOT_A_CLIENT, PROBE_NAME, Regime, Standing};
 enum Manner {
     /// As pullgate that allows `registry-1.docker.io` and denies the rest, under this regime.
     Pullgate(Regime),
+    /// The same, with an upstream that does not answer.
+    PullgateAlone,
     /// As one to whom this client is none.
     TurnsAway,
     /// Refuses without a reason.
@@ -56,6 +58,10 @@ impl Manner {
         let text = |text: String| record(RData::TXT(TXT::new(vec![text])));
         let asks_text = question.query_type() == RecordType::TXT;
         match self {
+            Self::PullgateAlone if name == "registry-1.docker.io" => {
+                answer.metadata.response_code = ResponseCode::ServFail;
+            }
+            Self::PullgateAlone => return Self::Pullgate(ENFORCING).answer(&query.to_vec().unwrap()),
             Self::Pullgate(regime) if name == PROBE_NAME && asks_text => {
                 let standing =
                     Standing { version: "0.1.0", generation: 1, client: LOOPBACK, regime, group: Some("ci") };
@@ -149,6 +155,15 @@ async fn with_pullgate_alone_nothing_is_open() {
     assert!(report.is_clean(), "{report:#?}");
     assert!(finding(&report, "is pullgate 0.1.0").title.contains("group ci"));
     assert_eq!(finding(&report, "registry-1.docker.io resolves").severity, Severity::Ok);
+    assert_eq!(finding(&report, "quay.io is denied").severity, Severity::Ok);
+}
+
+#[tokio::test]
+async fn an_upstream_that_does_not_answer_is_a_problem() {
+    let report = examined(&[Manner::PullgateAlone], &[]).await;
+    let found = finding(&report, "registry-1.docker.io does not resolve");
+    assert_eq!(found.severity, Severity::Problem);
+    assert!(found.meaning.contains("its upstream does not answer"), "{found:?}");
     assert_eq!(finding(&report, "quay.io is denied").severity, Severity::Ok);
 }
 

@@ -23,7 +23,7 @@ pub(super) fn outside(scene: &Scene<'_>, engines: &[Engine], report: &mut Report
     let clients = &settings.server.clients;
     let refused: Vec<&Network> = networks.iter().filter(|network| !is_covered(network.range, clients)).collect();
     if refused.is_empty() && !networks.is_empty() {
-        let title = format!("pullgate answers all {} networks of containers and pods", networks.len());
+        let title = format!("pullgate answers every network of containers and pods ({})", networks.len());
         report.add(Finding::ok(CHECK, title));
     }
     let all_missing: Vec<IpNet> = refused.iter().map(|network| network.range).collect();
@@ -236,7 +236,7 @@ mod tests {
         let docker = engine(r#"[{"Name": "bridge", "IPAM": {"Config": [{"Subnet": "172.17.0.0/16"}]}}]"#).await;
         let tree = Tree::of(&[]).pullgate(SETTINGS);
         let report = tree.said(|scene, report| outside(scene, std::slice::from_ref(&docker), report));
-        assert_eq!(lines(&report), ["ok: pullgate answers all 1 networks of containers and pods"]);
+        assert_eq!(lines(&report), ["ok: pullgate answers every network of containers and pods (1)"]);
         assert_eq!(tree.said(|scene, report| outside(scene, &[], report)), Report::default());
         let elsewhere = Tree::of(&[]).said(|scene, report| outside(scene, &[docker], report));
         assert_eq!(elsewhere.unseen.len(), 1, "{elsewhere:?}");

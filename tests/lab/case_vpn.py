@@ -84,6 +84,13 @@ class Laptop:
         resolver.start()
         self.lab.defer(resolver.stop)
 
+    def boot_with_resolved(self):
+        """Boots it with systemd-resolved between its programs and the network's own resolver."""
+        self.guest.must("ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf")
+        self.guest.must("systemctl enable systemd-resolved")
+        self.guest.boot()
+        self.guest.must(f"resolvectl dns eth0 {UPSTREAM}")
+
     def connect(self):
         """The VPN comes: a link to the office."""
         sh(f"ip link add vpn0 netns {LAPTOP} type veth peer name tunnel netns {OFFICE}")
@@ -151,10 +158,7 @@ def vpn_of_a_machine_with_resolved(lab):
 def vpn_that_tells_resolved(lab):
     """A VPN client that sets its link's servers over D-Bus: they are asked while the link is there, and not after."""
     laptop = Laptop(lab)
-    laptop.guest.must("ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf")
-    laptop.guest.must("systemctl enable systemd-resolved")
-    laptop.guest.boot()
-    laptop.guest.must(f"resolvectl dns eth0 {UPSTREAM}")
+    laptop.boot_with_resolved()
     laptop.asks("home.lab.test", HOME)
     laptop.connect()
     laptop.guest.must(f"resolvectl dns vpn0 {OFFICE_END} && resolvectl domain vpn0 '~.' && resolvectl dns eth0 ''")
@@ -169,10 +173,7 @@ def vpn_that_tells_resolved(lab):
 def resolved_is_set_up_and_given_back(lab):
     """`setup resolved`: programs that ask systemd-resolved hear pullgate's answers, and after --undo the network's again."""
     laptop = Laptop(lab)
-    laptop.guest.must("ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf")
-    laptop.guest.must("systemctl enable systemd-resolved")
-    laptop.guest.boot()
-    laptop.guest.must(f"resolvectl dns eth0 {UPSTREAM}")
+    laptop.boot_with_resolved()
     programs = ("resolvectl query --legend=no", "getent ahosts")
     for program in programs:
         laptop.guest.must(f"{program} {FORBIDDEN}")

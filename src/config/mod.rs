@@ -1,11 +1,13 @@
 //! `pullgate.toml`: from the text of the file (`read`) to the settings as run (`Settings`).
 
 mod environment;
+mod gateway;
 mod read;
 mod settings;
 mod upstream_server;
 
 pub use environment::{Environment, SYSTEM_SOCKET};
+pub use gateway::{BadgeSource, Gateway, ParentProxy, ProxyHost};
 pub use settings::{
     Ancestors, Blocked, Cache, Control, Log, LogFormat, Policy, PolicySource, QueryLog, Route, Server, Settings, Tls,
     Upstream, UpstreamServer,

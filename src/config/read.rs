@@ -2,6 +2,8 @@
 //!
 //! Relative paths start at the folder of the settings file.
 
+mod gateway;
+
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -54,7 +56,8 @@ struct Reader<'r, 's> {
 
 impl<'s> Reader<'_, 's> {
     fn settings(&mut self, mut file: Table<'s>, defaults: Settings) -> Settings {
-        let Settings { server, upstream, policy, blocked, cache, statics: _, metrics: _, log, control } = defaults;
+        let Settings { server, upstream, policy, blocked, cache, statics: _, metrics: _, log, control, gateway: _ } =
+            defaults;
         let settings = Settings {
             server: self.section(&mut file, "server", server, Self::server),
             upstream: self.section(&mut file, "upstream", upstream, Self::upstream),
@@ -65,6 +68,7 @@ impl<'s> Reader<'_, 's> {
             metrics: self.section(&mut file, "metrics", None, Self::metrics),
             log: self.section(&mut file, "log", log, Self::log),
             control: self.section(&mut file, "control", control, Self::control),
+            gateway: self.section(&mut file, "gateway", None, Self::gateway),
         };
         file.finish(self.report);
         settings

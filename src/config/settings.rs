@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::Environment;
+use super::{Environment, Gateway};
 use crate::name::DomainName;
 use crate::policy::document::Mode;
 
@@ -32,6 +32,8 @@ pub struct Settings {
     pub log: Log,
     /// `[control]`.
     pub control: Control,
+    /// `[gateway]`; `None`: no name is steered.
+    pub gateway: Option<Gateway>,
 }
 
 /// `[server]`: where questions are taken, and from whom.
@@ -234,6 +236,7 @@ impl Settings {
             metrics: None,
             log: Log { queries: QueryLog::default(), format: LogFormat::default() },
             control: Control { socket: environment.control_socket() },
+            gateway: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::{BadgeSource, Gateway, ParentProxy, ProxyHost};
 
 fn environment() -> Environment {
     Environment { cores: 3, ..Environment::default() }
@@ -90,6 +91,18 @@ queries = "all"
 format = "json"
 [control]
 socket = "/c.sock"
+[gateway]
+address = ["192.0.2.53", "2001:db8::53"]
+listen = ["192.0.2.53:5000", "0.0.0.0:0"]
+connect = ["192.0.2.53"]
+parent = "http://proxy.corp.example:8080"
+ca = "authority"
+upstream-ca = "/r.pem"
+badges = "https://hub.lab.test"
+separate = true
+idle-timeout = "90s"
+connections = 10
+connections-per-client = 20
 "#,
     );
     let expected = Settings {
@@ -135,8 +148,48 @@ socket = "/c.sock"
         metrics: Some("127.0.0.1:9153".parse().unwrap()),
         log: Log { queries: QueryLog::All, format: LogFormat::Json },
         control: Control { socket: "/c.sock".into() },
+        gateway: Some(Gateway {
+            addresses: ["192.0.2.53", "2001:db8::53"].map(|address| address.parse().unwrap()).to_vec(),
+            listen: ["192.0.2.53:5000", "0.0.0.0:0"].map(|address| address.parse().unwrap()).to_vec(),
+            connect: vec!["192.0.2.53:3128".parse().unwrap()],
+            parent: Some(ParentProxy {
+                host: ProxyHost::Name("proxy.corp.example".parse().unwrap()),
+                port: 8080,
+                authorization: None,
+            }),
+            authority: "/etc/pullgate/authority".into(),
+            upstream_roots: Some("/r.pem".into()),
+            badges: BadgeSource { host: "hub.lab.test".parse().unwrap(), port: 443 },
+            separate: true,
+            idle_timeout: Duration::from_secs(90),
+            connections: 10,
+            connections_per_client: 10,
+        }),
     };
     assert_eq!(read, expected);
+}
+
+#[test]
+fn a_gateway_needs_an_address_and_nothing_else() {
+    assert_eq!(settings("").gateway, None);
+    let gateway = settings("[gateway]\naddress = \"192.0.2.53\"").gateway.unwrap();
+    assert_eq!(gateway.listen, ["192.0.2.53:443".parse().unwrap()]);
+    assert_eq!((gateway.connect, gateway.parent, gateway.separate), (Vec::new(), None, false));
+    assert_eq!(fault("[gateway]").0, "`address` is missing");
+}
+
+#[test]
+fn names_are_steered_to_no_address_that_makes_encryption_optional_or_that_nobody_reaches() {
+    for (address, message) in [
+        ("127.0.0.1", "`127.0.0.1` is loopback: engines take registries there for ones that need no encryption"),
+        ("::1", "`::1` is loopback: engines take registries there for ones that need no encryption"),
+        ("::ffff:127.1.2.3", "`127.1.2.3` is loopback: engines take registries there for ones that need no encryption"),
+        ("0.0.0.0", "`0.0.0.0` is no address that clients can connect to"),
+        ("224.0.0.1", "`224.0.0.1` is no address that clients can connect to"),
+        ("gateway.corp.example", "`gateway.corp.example` is not an address"),
+    ] {
+        assert_eq!(fault(&format!("[gateway]\naddress = \"{address}\"")).0, message);
+    }
 }
 
 #[test]
@@ -301,7 +354,7 @@ fn what_runs_without_a_file_needs_no_privilege() {
 
 proptest! {
     #[test]
-    fn arbitrary_text_never_panics(text in "(\\[(server|upstream|static|cache)\\]\n|[a-z-]{1,8} = |\"[a-z0-9.:/#*-]{0,12}\"|[0-9]{1,4}|\\[|\\]|,|\n|\\PC){0,30}") {
+    fn arbitrary_text_never_panics(text in "(\\[(server|upstream|static|cache|gateway)\\]\n|[a-z-]{1,8} = |\"[a-z0-9.:/#*-]{0,12}\"|[0-9]{1,4}|\\[|\\]|,|\n|\\PC){0,30}") {
         let (Ok((_, found)) | Err(found)) = parse(&text);
         for at in found.iter().filter_map(|found| found.excerpt.as_ref()) {
             prop_assert!(at.line as usize <= text.matches('\n').count() + 1);

@@ -17,6 +17,7 @@
 pub mod address;
 pub mod diagnostic;
 pub mod name;
+pub mod net;
 pub mod record_type;
 pub mod resolv_conf;
 pub mod tree;

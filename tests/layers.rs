@@ -12,11 +12,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("address", &[]),
     ("resolv_conf", &["address"]),
     ("tree", &["diagnostic"]),
+    ("net", &[]),
     ("policy", &["name", "diagnostic", "record_type", "address", "tree"]),
     ("config", &["name", "diagnostic", "record_type", "address", "tree", "policy"]),
     ("upstream", &["name", "resolv_conf", "config"]),
-    ("dns", &["name", "diagnostic", "record_type", "config", "policy", "upstream"]),
-    ("observe", &["name", "diagnostic", "record_type", "config", "policy", "upstream", "dns"]),
+    ("dns", &["name", "diagnostic", "record_type", "net", "config", "policy", "upstream"]),
+    ("observe", &["name", "diagnostic", "record_type", "net", "config", "policy", "upstream", "dns"]),
     ("control", &["name", "diagnostic", "record_type", "config", "policy", "observe"]),
     (
         "inspect",
@@ -34,7 +35,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "control",
         ],
     ),
-    ("daemon", &["name", "diagnostic", "record_type", "config", "policy", "upstream", "dns", "observe", "control"]),
+    (
+        "daemon",
+        &["name", "diagnostic", "record_type", "net", "config", "policy", "upstream", "dns", "observe", "control"],
+    ),
     ("cli", &["*"]),
 ];
 

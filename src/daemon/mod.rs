@@ -36,7 +36,7 @@ use crate::dns::Transport;
 use crate::dns::event::{Event, EventSink};
 use crate::dns::listen::{BindError, Listeners};
 use crate::dns::pipeline::Pipeline;
-use crate::dns::stop::stop as until_stopped;
+use crate::net::stop::stop as until_stopped;
 use crate::observe::log;
 use crate::observe::metrics::{self, Metrics};
 use crate::observe::recent::Recent;

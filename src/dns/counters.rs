@@ -1,49 +1,6 @@
 //! How often each thing happened. Written by every worker, read by metrics and status.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// One number that only grows.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    pub(crate) fn increment(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Its value now.
-    pub fn value(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// A counter's name, meaning and value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reading {
-    /// In lower case with underscores.
-    pub name: &'static str,
-    /// What is counted.
-    pub help: &'static str,
-    /// How many so far.
-    pub value: u64,
-}
-
-macro_rules! counters {
-    ($($name:ident: $help:literal,)*) => {
-        /// Everything that is counted here.
-        #[derive(Debug, Default)]
-        pub struct Counters {
-            $(#[doc = $help] pub $name: Counter,)*
-        }
-
-        impl Counters {
-            /// All of them, each with its name and meaning.
-            pub fn snapshot(&self) -> Vec<Reading> {
-                vec![$(Reading { name: stringify!($name), help: $help, value: self.$name.value() },)*]
-            }
-        }
-    };
-}
+use crate::net::counter::counters;
 
 counters! {
     queries_udp: "Packets that came over UDP.",

@@ -128,9 +128,9 @@ mod tests {
     use super::*;
     use crate::config::Tls;
     use crate::dns::Transport;
-    use crate::dns::connections::IDLE_TIME;
     use crate::dns::https::PATH;
     use crate::dns::listen::Listeners;
+    use crate::dns::tcp::IDLE_TIME;
     use crate::dns::testing::{Lab, POLICY, extended_error, parse, query};
 
     const PATIENCE: Duration = Duration::from_secs(5);

@@ -19,9 +19,10 @@ use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
 use super::Peer;
-use super::connections::{Activity, IDLE_TIME};
 use super::pipeline::{Pipeline, Step};
-use super::stop::stop;
+use super::tcp::IDLE_TIME;
+use crate::net::connections::Activity;
+use crate::net::stop::stop;
 
 /// What a client may ask for in the handshake.
 pub(super) const PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];

@@ -1,7 +1,7 @@
 //! DNS as clients see it: packets in, answers out. `pipeline` is the page to read first.
 //!
 //! `wire` reads queries and `answer` writes answers; `pipeline` decides between them, without I/O but for what no cache
-//! holds. `udp`, `tcp` and `https` carry bytes to it and back, within the limits of `connections`; `listen` binds them.
+//! holds. `udp`, `tcp` and `https` carry bytes to it and back; `listen` binds them.
 //! `event` and `counters` tell the rest of the program what happened. Nothing here knows how anything is displayed.
 
 use std::net::{IpAddr, SocketAddr};
@@ -10,13 +10,10 @@ pub mod counters;
 pub mod event;
 pub mod listen;
 pub mod pipeline;
-pub mod stop;
 
 mod answer;
-mod connections;
 mod encrypted;
 mod https;
-mod port_owner;
 mod tcp;
 #[cfg(test)]
 mod testing;
@@ -28,7 +25,6 @@ pub use encrypted::CertificateError;
 pub use event::{Event, EventSink};
 pub use listen::{BindError, Listeners};
 pub use pipeline::Pipeline;
-pub use port_owner::PortOwner;
 
 /// Who asks, and how they reached us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,12 +21,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::case::{Basis, Case, DeniedTarget};
 use super::answer::{Fit, Rcode, Reply, Writer, write_bare};
-use super::counters::{Counter, Counters};
+use super::counters::Counters;
 use super::event::{Decision, EventSink};
 use super::wire::{CLASS_IN, Header, Malformed, Query, rtype};
 use super::{Peer, Transport};
 use crate::config::{Ancestors, Settings};
 use crate::name::DomainName;
+use crate::net::counter::Counter;
 use crate::policy::document::CnamePolicy;
 use crate::policy::judge::{Denial, Permit, Verdict};
 use crate::policy::probe::{self, PROBE_ADDRESS};

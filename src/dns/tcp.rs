@@ -21,10 +21,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::connections::{Activity, Connections, IDLE_TIME, MAX_QUERY};
 use super::pipeline::{Pipeline, Step};
-use super::stop::stop;
 use super::{Counters, Peer, Transport, https};
+use crate::net::backoff::Backoff;
+use crate::net::connections::{Activity, Connections};
+use crate::net::stop::stop;
 
 /// One TCP listener.
 pub(super) struct Server {
@@ -309,23 +310,10 @@ fn push_framed(answer: &[u8], segment: &mut Vec<u8>) {
     segment.extend_from_slice(answer);
 }
 
-/// Longer each time, so that a listener without descriptors does not spin.
-#[derive(Clone, Copy)]
-struct Backoff(Duration);
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self(SHORTEST_BACKOFF)
-    }
-}
-
-impl Backoff {
-    async fn wait(&mut self) {
-        tokio::time::sleep(self.0).await;
-        self.0 = (self.0 * 2).min(LONGEST_BACKOFF);
-    }
-}
-
+/// RFC 7766 §6.2.3 asks for seconds: enough to use a connection again, too little to collect them.
+pub(super) const IDLE_TIME: Duration = Duration::from_secs(5);
+/// No query that a client means is longer; without a limit, 64 KiB a connection could be held by sending nothing.
+pub(super) const MAX_QUERY: usize = 16 * 1024;
 /// A client that connects has its query ready.
 const FIRST_BYTE_TIME: Duration = Duration::from_secs(2);
 /// A client that takes nothing for this long has gone.
@@ -334,9 +322,6 @@ const WRITE_TIME: Duration = Duration::from_secs(5);
 const ANSWERS_WAITING: usize = 64;
 /// Answers are gathered up to this before they are written; TLS keeps no more than this of what a client does not take.
 const SEGMENT: usize = 16 * 1024;
-
-const SHORTEST_BACKOFF: Duration = Duration::from_millis(10);
-const LONGEST_BACKOFF: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests;

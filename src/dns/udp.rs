@@ -21,8 +21,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::pipeline::{Miss, Pipeline, Step};
-use super::stop::stop;
 use super::{Peer, Transport};
+use crate::net::stop::stop;
 
 /// Sets what must be set before the socket is bound, so that no datagram comes without its packet info.
 pub(super) fn prepare(socket: &socket2::Socket, address: SocketAddr) -> io::Result<()> {

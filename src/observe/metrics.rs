@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hyper::{Method, StatusCode};
 use tokio::net::TcpListener;
 
-use crate::dns::counters::Reading;
 use crate::dns::event::EventSink;
 use crate::dns::pipeline::Pipeline;
+use crate::net::counter::Reading;
 use crate::observe::exposition::{Exposition, Kind};
 use crate::observe::http::{self, Head, Limits, Reply};
 use crate::observe::recent::Recent;

@@ -231,8 +231,8 @@ fn an_address_that_no_interface_has_yet_is_bound_in_advance() {
 
 #[test]
 fn a_port_that_needs_a_privilege_says_which() {
-    let error = BindError::Socket {
-        transport: "UDP",
+    let error = SocketError {
+        purpose: "UDP",
         address: "127.0.0.1:53".parse().unwrap(),
         source: io::ErrorKind::PermissionDenied.into(),
         owner: None,

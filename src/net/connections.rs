@@ -1,4 +1,4 @@
-//! The open connections of all listeners but UDP's: how many there may be, which one goes when there are too many, and
+//! Open connections: how many there may be, which one goes when there are too many, and
 //! for how long one may be of no use.
 
 use std::collections::HashMap;
@@ -12,54 +12,64 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 /// The open connections.
-pub(super) struct Connections {
+#[derive(Debug)]
+pub struct Connections {
     limits: Limits,
     started: Instant,
     open: Mutex<HashMap<u64, Open>>,
     next_id: AtomicU64,
 }
 
+/// How many connections there may be.
 #[derive(Clone, Copy, Debug)]
-struct Limits {
-    total: usize,
-    per_client: usize,
+pub struct Limits {
+    /// In all.
+    pub total: usize,
+    /// Of one client.
+    pub per_client: usize,
 }
 
+#[derive(Debug)]
 struct Open {
     client: IpAddr,
     activity: Arc<Activity>,
 }
 
 /// When a connection was last of use, and the way to end it.
-pub(super) struct Activity {
+#[derive(Debug)]
+pub struct Activity {
     started: Instant,
     /// Milliseconds since `started`.
     last: AtomicU64,
-    pub(super) evicted: Notify,
+    /// Told when another connection takes this one's place.
+    pub evicted: Notify,
 }
 
 /// A connection's place among the others; given up when dropped.
-pub(super) struct Place {
+#[derive(Debug)]
+pub struct Place {
     id: u64,
-    pub(super) activity: Arc<Activity>,
+    /// What is known of the connection.
+    pub activity: Arc<Activity>,
     connections: Arc<Connections>,
 }
 
 impl Activity {
-    pub(super) fn new(started: Instant) -> Self {
+    /// Of a connection that has just come; `started` is the moment from which time is counted.
+    pub fn new(started: Instant) -> Self {
         let activity = Self { started, last: AtomicU64::new(0), evicted: Notify::new() };
         activity.touch();
         activity
     }
 
     /// Notes that something of use happened.
-    pub(super) fn touch(&self) {
+    pub fn touch(&self) {
         let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last.store(elapsed, Ordering::Relaxed);
     }
 
     /// Ready when nothing of use has happened for `time`.
-    pub(super) async fn quiet(&self, time: Duration) {
+    pub async fn quiet(&self, time: Duration) {
         loop {
             let last = self.started + Duration::from_millis(self.last.load(Ordering::Relaxed));
             if last + time <= Instant::now() {
@@ -71,12 +81,13 @@ impl Activity {
 }
 
 impl Connections {
-    /// None open, with limits that leave descriptors for upstreams, files and the control socket.
-    pub(super) fn new() -> Arc<Self> {
+    /// None open. There will be at most what `limits` say, and fewer where that would take more than a quarter of this
+    /// process's descriptors: the rest is for upstreams, files and the control socket.
+    pub fn new(limits: Limits) -> Arc<Self> {
         let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(DESCRIPTORS_ASSUMED, |(soft, _hard)| soft);
-        let share = usize::try_from(descriptors / 4).unwrap_or(usize::MAX);
-        let total = share.clamp(MIN_CONNECTIONS, MAX_CONNECTIONS);
-        Self::with_limits(Limits { total, per_client: MAX_PER_CLIENT.min(total) })
+        let share = usize::try_from(descriptors / 4).unwrap_or(usize::MAX).max(MIN_CONNECTIONS);
+        let total = limits.total.min(share);
+        Self::with_limits(Limits { total, per_client: limits.per_client.min(total) })
     }
 
     fn with_limits(limits: Limits) -> Arc<Self> {
@@ -85,7 +96,7 @@ impl Connections {
     }
 
     /// Takes a place for a connection of `client`; says whether another connection was ended for it.
-    pub(super) fn enter(self: &Arc<Self>, client: IpAddr) -> (Place, bool) {
+    pub fn enter(self: &Arc<Self>, client: IpAddr) -> (Place, bool) {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let activity = Arc::new(Activity::new(self.started));
         let mut open = self.lock();
@@ -121,13 +132,6 @@ impl Drop for Place {
     }
 }
 
-/// RFC 7766 §6.2.3 asks for seconds: enough to use a connection again, too little to collect them.
-pub(super) const IDLE_TIME: Duration = Duration::from_secs(5);
-/// No query that a client means is longer; without a limit, 64 KiB a connection could be held by sending nothing.
-pub(super) const MAX_QUERY: usize = 16 * 1024;
-
-const MAX_CONNECTIONS: usize = 512;
-const MAX_PER_CLIENT: usize = 128;
 const MIN_CONNECTIONS: usize = 8;
 /// What systems give when they do not say.
 const DESCRIPTORS_ASSUMED: u64 = 1024;
@@ -137,6 +141,8 @@ mod tests {
     use std::pin::pin;
 
     use super::*;
+
+    const QUIET: Duration = Duration::from_secs(5);
 
     /// Whether the connection has been told to end; takes the message.
     fn is_evicted(place: &Place) -> bool {
@@ -177,10 +183,10 @@ mod tests {
     async fn a_connection_is_quiet_once_nothing_of_use_has_happened_for_a_while() {
         let activity = Activity::new(Instant::now());
         let begin = Instant::now();
-        tokio::join!(activity.quiet(IDLE_TIME), async {
-            tokio::time::sleep(IDLE_TIME / 2).await;
+        tokio::join!(activity.quiet(QUIET), async {
+            tokio::time::sleep(QUIET / 2).await;
             activity.touch();
         });
-        assert_eq!(begin.elapsed(), IDLE_TIME + IDLE_TIME / 2);
+        assert_eq!(begin.elapsed(), QUIET + QUIET / 2);
     }
 }

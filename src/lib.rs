@@ -23,6 +23,7 @@ pub mod resolv_conf;
 pub mod tree;
 
 pub mod config;
+pub mod event;
 pub mod policy;
 pub mod upstream;
 

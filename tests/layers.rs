@@ -15,10 +15,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("net", &[]),
     ("policy", &["name", "diagnostic", "record_type", "address", "tree"]),
     ("config", &["name", "diagnostic", "record_type", "address", "tree", "policy"]),
+    ("event", &["name", "diagnostic", "config"]),
     ("upstream", &["name", "resolv_conf", "config"]),
-    ("dns", &["name", "diagnostic", "record_type", "net", "config", "policy", "upstream"]),
-    ("observe", &["name", "diagnostic", "record_type", "net", "config", "policy", "upstream", "dns"]),
+    ("dns", &["name", "diagnostic", "record_type", "net", "event", "config", "policy", "upstream"]),
+    (
+        "observe",
+        &["name", "diagnostic", "record_type", "net", "event", "config", "policy", "upstream", "gateway", "dns"],
+    ),
     ("control", &["name", "diagnostic", "record_type", "config", "policy", "observe"]),
+    ("gateway", &["name", "diagnostic", "record_type", "address", "net", "event", "config", "policy", "upstream"]),
     (
         "inspect",
         &[
@@ -31,6 +36,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "config",
             "policy",
             "upstream",
+            "gateway",
             "observe",
             "control",
         ],

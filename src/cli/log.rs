@@ -95,8 +95,15 @@ fn print(entry: &LogEntry, json: bool, output: &mut Output) -> Result<(), Failur
     if json {
         return output.json_line(entry);
     }
-    let LogEntry { at, client, name, record_type, verdict, reason, .. } = entry;
-    write!(output, "{at}  {verdict:5}  {client}  {name} {record_type}  {reason}")?;
+    let LogEntry { at, client, name, verdict, reason, .. } = entry;
+    write!(output, "{at}  {verdict:5}  {client}  {name}")?;
+    if let Some(image) = &entry.image {
+        write!(output, "/{image}")?;
+    }
+    if let Some(wanted) = entry.record_type.as_ref().or(entry.action.as_ref()) {
+        write!(output, " {wanted}")?;
+    }
+    write!(output, "  {reason}")?;
     if let Some(group) = &entry.group {
         write!(output, "  group {group}")?;
     }

@@ -2,12 +2,11 @@
 //!
 //! `wire` reads queries and `answer` writes answers; `pipeline` decides between them, without I/O but for what no cache
 //! holds. `udp`, `tcp` and `https` carry bytes to it and back; `listen` binds them.
-//! `event` and `counters` tell the rest of the program what happened. Nothing here knows how anything is displayed.
+//! Events and `counters` tell the rest of the program what happened. Nothing here knows how anything is displayed.
 
 use std::net::{IpAddr, SocketAddr};
 
 pub mod counters;
-pub mod event;
 pub mod listen;
 pub mod pipeline;
 
@@ -22,7 +21,6 @@ mod wire;
 
 pub use counters::Counters;
 pub use encrypted::CertificateError;
-pub use event::{Event, EventSink};
 pub use listen::{BindError, Listeners};
 pub use pipeline::Pipeline;
 

@@ -15,11 +15,11 @@ use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-use super::event::{Event, EventSink};
 use super::pipeline::{Pipeline, Step};
 use super::{Peer, Transport};
 use crate::config::{Environment, QueryLog, Settings, UpstreamServer};
 use crate::diagnostic::Source;
+use crate::event::{Event, EventSink};
 use crate::policy::compile::{Options, load};
 use crate::policy::store::PolicyStore;
 use crate::upstream::Resolver;

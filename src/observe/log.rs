@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::info;
 
-use crate::dns::event::{Decision, Event, EventRule};
+use crate::event::{Decision, Event, EventRule, Subject};
 use crate::name::DomainName;
 use crate::observe::pulls::{Pull, Pulls};
 use crate::observe::recent::{LogEntry, Recent, RuleReport, VerdictWord};
@@ -40,17 +40,38 @@ pub async fn run(mut events: mpsc::Receiver<Event>, recent: Arc<Recent>) {
 }
 
 fn log(event: &Event, after: Option<&Pull>) {
-    let client = event.peer.client.ip();
-    let (name, record_type) = (&event.name, record_type::name(event.record_type));
+    let client = event.client.ip();
+    let name = &event.name;
     let group = event.group.as_deref();
     let rule = event.rule.as_ref().map(rule_text);
     let rule = rule.as_deref();
     let reason = &event.reason;
     let after = after.map(|pull| pull.name.as_str());
-    match event.decision {
-        Decision::Deny => info!(%client, group, %name, %record_type, reason, rule, after, "query denied"),
-        Decision::Audit => info!(%client, group, %name, %record_type, reason, rule, after, "query would be denied"),
-        Decision::Allow => info!(%client, group, %name, %record_type, reason, rule, "query allowed"),
+    match (&event.subject, event.decision) {
+        (Subject::Question { record_type, .. }, decision) => {
+            let record_type = record_type::name(*record_type);
+            match decision {
+                Decision::Deny => info!(%client, group, %name, %record_type, reason, rule, after, "query denied"),
+                Decision::Audit => {
+                    info!(%client, group, %name, %record_type, reason, rule, after, "query would be denied");
+                }
+                Decision::Allow => info!(%client, group, %name, %record_type, reason, rule, "query allowed"),
+            }
+        }
+        (Subject::Connection, Decision::Deny) => info!(%client, group, %name, reason, rule, "connection refused"),
+        (Subject::Connection, Decision::Audit) => {
+            info!(%client, group, %name, reason, rule, "connection would be refused");
+        }
+        (Subject::Connection, Decision::Allow) => info!(%client, group, %name, reason, rule, "connection passed on"),
+        (Subject::Image { repository, action }, Decision::Deny) => {
+            info!(%client, group, %name, repository, action, reason, rule, "image denied");
+        }
+        (Subject::Image { repository, action }, Decision::Audit) => {
+            info!(%client, group, %name, repository, action, reason, rule, "image would be denied");
+        }
+        (Subject::Image { repository, action }, Decision::Allow) => {
+            info!(%client, group, %name, repository, action, reason, rule, "image allowed");
+        }
     }
 }
 
@@ -64,21 +85,35 @@ fn rule_text(rule: &EventRule) -> String {
 impl From<Event> for LogEntry {
     /// The entry of an event on its own; its number is given when it is kept.
     fn from(event: Event) -> Self {
+        let (mut record_type, mut rcode, mut image, mut action) = (None, None, None, None);
+        match event.subject {
+            Subject::Question { record_type: number, rcode: code } => {
+                record_type = Some(record_type::name(number).into_owned());
+                rcode = Some(rcode_word(code));
+            }
+            Subject::Connection => {}
+            Subject::Image { repository, action: word } => {
+                image = Some(repository).filter(|repository| !repository.is_empty());
+                action = Some(word.to_owned());
+            }
+        }
         Self {
             id: 0,
             at: timestamp(event.at),
-            client: event.peer.client.ip(),
-            listener: event.peer.listener,
-            transport: event.peer.transport.name().to_owned(),
+            client: event.client.ip(),
+            listener: event.listener,
+            transport: event.transport.to_owned(),
             name: event.name.to_string(),
-            record_type: record_type::name(event.record_type).into_owned(),
+            record_type,
+            image,
+            action,
             verdict: VerdictWord::from(event.decision),
             reason: event.reason,
             group: event.group,
             entry: event.entry,
             rule: event.rule.map(RuleReport::from),
             after: None,
-            rcode: rcode_word(event.rcode),
+            rcode,
         }
     }
 }
@@ -130,10 +165,13 @@ struct Limiter {
     crowd: u64,
 }
 
+/// What is logged once in a window: a name, the image there that is meant, and what was decided.
+type Topic = (DomainName, Option<String>, Decision);
+
 #[derive(Debug)]
 struct Window {
     opened: Instant,
-    repeated: HashMap<(DomainName, Decision), u64>,
+    repeated: HashMap<Topic, u64>,
     /// Questions for names that found no room.
     more: u64,
 }
@@ -141,20 +179,20 @@ struct Window {
 /// Questions that were not logged one by one.
 #[derive(Debug, PartialEq, Eq)]
 enum Suppressed {
-    Repeated { client: IpAddr, name: DomainName, decision: Decision, count: u64 },
+    Repeated { client: IpAddr, name: DomainName, image: Option<String>, decision: Decision, count: u64 },
     ManyNames { client: IpAddr, count: u64 },
     ManyClients { count: u64 },
 }
 
 impl Limiter {
     fn admit(&mut self, event: &Event, now: Instant) -> bool {
-        let client = event.peer.client.ip();
+        let client = event.client.ip();
         if !self.clients.contains_key(&client) && self.clients.len() >= MAX_CLIENTS {
             self.crowd += 1;
             return false;
         }
         let window = self.clients.entry(client).or_insert_with(|| Window::open(now));
-        window.admit((event.name.clone(), event.decision))
+        window.admit((event.name.clone(), event.image().map(str::to_owned), event.decision))
     }
 
     /// Ends the windows that have lasted their time.
@@ -183,7 +221,7 @@ impl Window {
         Self { opened: now, repeated: HashMap::new(), more: 0 }
     }
 
-    fn admit(&mut self, key: (DomainName, Decision)) -> bool {
+    fn admit(&mut self, key: Topic) -> bool {
         if let Some(count) = self.repeated.get_mut(&key) {
             *count += 1;
             return false;
@@ -200,7 +238,7 @@ impl Window {
         let repeated = self.repeated.into_iter().filter(|(_, count)| *count > 0);
         let more = (self.more > 0).then_some(Suppressed::ManyNames { client, count: self.more });
         repeated
-            .map(move |((name, decision), count)| Suppressed::Repeated { client, name, decision, count })
+            .map(move |((name, image, decision), count)| Suppressed::Repeated { client, name, image, decision, count })
             .chain(more)
     }
 }
@@ -208,14 +246,14 @@ impl Window {
 impl Suppressed {
     fn log(&self) {
         match self {
-            Self::Repeated { client, name, decision: Decision::Deny, count } => {
-                info!(%client, %name, count, "query denied again");
+            Self::Repeated { client, name, image, decision: Decision::Deny, count } => {
+                info!(%client, %name, image, count, "denied again");
             }
-            Self::Repeated { client, name, decision: Decision::Audit, count } => {
-                info!(%client, %name, count, "query would be denied again");
+            Self::Repeated { client, name, image, decision: Decision::Audit, count } => {
+                info!(%client, %name, image, count, "would be denied again");
             }
-            Self::Repeated { client, name, decision: Decision::Allow, count } => {
-                info!(%client, %name, count, "query allowed again");
+            Self::Repeated { client, name, image, decision: Decision::Allow, count } => {
+                info!(%client, %name, image, count, "allowed again");
             }
             Self::ManyNames { client, count } => info!(%client, count, "queries for many other names not logged"),
             Self::ManyClients { count } => info!(count, "queries of many other clients not logged"),
@@ -237,16 +275,17 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
-    use crate::dns::event::Bearing;
-    use crate::dns::{Peer, Transport};
+    use crate::event::Bearing;
 
     fn denied(client: [u8; 4], name: &str) -> Event {
         let listener = SocketAddr::from(([127, 0, 0, 1], 53));
         Event {
             at: SystemTime::UNIX_EPOCH,
-            peer: Peer { client: SocketAddr::from((client, 4000)), listener, transport: Transport::Udp },
+            client: SocketAddr::from((client, 4000)),
+            listener,
+            transport: "udp",
             name: name.parse().unwrap(),
-            record_type: 1,
+            subject: Subject::Question { record_type: 1, rcode: 3 },
             decision: Decision::Deny,
             bearing: Bearing::Unlisted,
             wanted: true,
@@ -254,7 +293,6 @@ mod tests {
             group: Some("ci".into()),
             entry: None,
             rule: None,
-            rcode: 3,
         }
     }
 
@@ -268,7 +306,10 @@ mod tests {
         assert_eq!(limiter.close(now), []);
         let suppressed = limiter.close(now + WINDOW);
         let (client, name) = (IpAddr::from(CLIENT), "ghcr.io".parse().unwrap());
-        assert_eq!(suppressed, [Suppressed::Repeated { client, name, decision: Decision::Deny, count: 999 }]);
+        assert_eq!(
+            suppressed,
+            [Suppressed::Repeated { client, name, image: None, decision: Decision::Deny, count: 999 }]
+        );
         assert!(limiter.admit(&denied(CLIENT, "ghcr.io"), now + WINDOW), "a new window begins");
     }
 
@@ -301,7 +342,7 @@ mod tests {
     #[test]
     fn an_entry_shows_a_strange_name_escaped() {
         let entry = LogEntry::from(denied(CLIENT, r"a\010b.example"));
-        assert_eq!((entry.name.as_str(), entry.rcode.as_str()), (r"a\010b.example", "NXDOMAIN"));
+        assert_eq!((entry.name.as_str(), entry.rcode.as_deref()), (r"a\010b.example", Some("NXDOMAIN")));
         assert_eq!(entry.at, "1970-01-01T00:00:00.000Z");
     }
 

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hyper::{Method, StatusCode};
 use tokio::net::TcpListener;
 
-use crate::dns::event::EventSink;
 use crate::dns::pipeline::Pipeline;
+use crate::event::EventSink;
 use crate::net::counter::Reading;
 use crate::observe::exposition::{Exposition, Kind};
 use crate::observe::http::{self, Head, Limits, Reply};

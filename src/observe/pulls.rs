@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::dns::event::{Bearing, Event};
+use crate::event::{Bearing, Event};
 use crate::observe::recent::RuleReport;
 
 /// A registry that a client asked for shortly before.
@@ -50,7 +50,7 @@ impl Pulls {
                 None
             }
             Bearing::Unlisted => {
-                let (at, pull) = self.last.get(&event.peer.client.ip())?;
+                let (at, pull) = self.last.get(&event.client.ip())?;
                 is_recent(*at, event.at).then(|| pull.clone())
             }
             Bearing::None => None,
@@ -58,7 +58,7 @@ impl Pulls {
     }
 
     fn remember(&mut self, event: &Event) {
-        let client = event.peer.client.ip();
+        let client = event.client.ip();
         if self.last.len() >= MAX_CLIENTS && !self.last.contains_key(&client) {
             self.last.retain(|_, (at, _)| is_recent(*at, event.at));
         }
@@ -85,8 +85,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
-    use crate::dns::event::{Decision, EventRule};
-    use crate::dns::{Peer, Transport};
+    use crate::event::{Decision, EventRule, Subject};
 
     fn event(bearing: Bearing, client: u32, name: &str, second: u64) -> Event {
         let (decision, entry) = match bearing {
@@ -97,9 +96,11 @@ mod tests {
         let client = SocketAddr::new(std::net::Ipv4Addr::from_bits(client).into(), 4000);
         Event {
             at: SystemTime::UNIX_EPOCH + Duration::from_secs(second),
-            peer: Peer { client, listener: client, transport: Transport::Udp },
+            client,
+            listener: client,
+            transport: "udp",
             name: name.parse().unwrap(),
-            record_type: 1,
+            subject: Subject::Question { record_type: 1, rcode: 0 },
             decision,
             bearing,
             wanted: true,
@@ -107,7 +108,6 @@ mod tests {
             group: None,
             entry,
             rule,
-            rcode: 0,
         }
     }
 

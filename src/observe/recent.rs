@@ -14,7 +14,7 @@ use crate::diagnostic::Place;
 use crate::name::DomainName;
 use crate::observe::pulls::Pull;
 
-/// One question and what became of it. Names are in presentation form, every odd byte escaped.
+/// One question or request, and what became of it. Names are in presentation form, every odd byte escaped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogEntry {
     /// Its number, from 1 at the server's start: what a reader has seen.
@@ -25,13 +25,19 @@ pub struct LogEntry {
     pub client: IpAddr,
     /// The listener that took it, as configured.
     pub listener: SocketAddr,
-    /// `udp`, `tcp`, `tls` or `https`.
+    /// `udp`, `tcp`, `tls` or `https` for questions; at the gateway `gateway` or `connect`.
     pub transport: String,
-    /// The name asked for.
+    /// The name asked for, or connected to.
     pub name: String,
-    /// The record type asked for.
-    #[serde(rename = "type")]
-    pub record_type: String,
+    /// The record type asked for; only questions have one.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub record_type: Option<String>,
+    /// The repository that a request at the gateway is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// What a request at the gateway does: `pull`, `push`, `catalog` or `search`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
     /// Allowed, denied, or denied if the policy were enforced.
     pub verdict: VerdictWord,
     /// Why, in a few words.
@@ -45,8 +51,9 @@ pub struct LogEntry {
     /// For a name that nothing lists: the registry that the client asked for shortly before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Pull>,
-    /// The answer's response code, such as `NXDOMAIN`.
-    pub rcode: String,
+    /// The answer's response code, such as `NXDOMAIN`; only questions have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rcode: Option<String>,
 }
 
 /// A rule, and where it was written.
@@ -241,14 +248,16 @@ pub(crate) mod tests {
             listener: SocketAddr::from(([127, 0, 0, 1], 53)),
             transport: "udp".into(),
             name: name.into(),
-            record_type: "A".into(),
+            record_type: Some("A".into()),
+            image: None,
+            action: None,
             verdict: VerdictWord::Deny,
             reason: "unlisted".into(),
             group: None,
             entry: None,
             rule: None,
             after: None,
-            rcode: "NXDOMAIN".into(),
+            rcode: Some("NXDOMAIN".into()),
         }
     }
 

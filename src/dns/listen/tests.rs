@@ -128,7 +128,7 @@ async fn a_wildcard_listener_is_known_by_the_address_that_was_asked() {
         ask_udp(server, "evil.test").await;
         receive_tcp(&mut send_tcp(server, &[query("evil.test", RecordType::A)]).await).await;
         for _ in 0..2 {
-            assert_eq!(served.lab.events.recv().await.unwrap().peer.listener, server);
+            assert_eq!(served.lab.events.recv().await.unwrap().listener, server);
         }
         served.stop().await;
     }

@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use crate::dns::Peer;
 use crate::dns::answer::Rcode;
-use crate::dns::event::{Bearing, Decision, Event, EventRule};
 use crate::dns::wire::Query;
+use crate::event::{Bearing, Decision, Event, EventRule, Subject};
 use crate::name::{DomainName, NameRef};
 use crate::policy::document::Mode;
 use crate::policy::judge::{Asker, Denial, Judgement, Verdict};
@@ -139,9 +139,11 @@ impl<'a> Case<'a> {
         let entry_name = |rule: RuleRef<'_>| rule.entry().name.clone();
         Event {
             at: SystemTime::now(),
-            peer: *self.peer,
+            client: self.peer.client,
+            listener: self.peer.listener,
+            transport: self.peer.transport.name(),
             name: self.name().to_owned(),
-            record_type: self.query.question.record_type,
+            subject: Subject::Question { record_type: self.query.question.record_type, rcode: rcode.0 },
             decision: basis.decision,
             bearing: basis.bearing,
             wanted: true,
@@ -149,7 +151,6 @@ impl<'a> Case<'a> {
             group: self.judgement.group.map(|group| group.name().to_owned()),
             entry: basis.rule.map(entry_name).filter(|name| !name.is_empty()),
             rule: basis.rule.map(|rule| EventRule { pattern: rule.pattern().to_string(), place: rule.place() }),
-            rcode: rcode.0,
         }
     }
 }

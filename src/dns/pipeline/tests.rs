@@ -9,8 +9,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config::{QueryLog, Route, UpstreamServer};
-use crate::dns::event::{Bearing, Decision};
 use crate::dns::testing::{Lab, POLICY, extended_error, option, parse, peer, query, with_opt, with_opt_of};
+use crate::event::{Bearing, Decision, Subject};
 use crate::policy::compile::Options;
 use crate::policy::reload::{Cause, Origin, Reloader, SystemClock};
 use crate::policy::watch::{Timing, Watch};
@@ -630,9 +630,12 @@ async fn an_event_says_who_asked_what_and_which_rule_decided() {
     let mut lab = Lab::new(POLICY).await;
     lab.ask_for("ok.example", RecordType::A).await;
     let event = lab.events.recv().await.unwrap();
-    assert_eq!((event.name.to_string(), event.record_type, event.rcode), ("ok.example".to_owned(), 1, 0));
     assert_eq!(
-        (event.decision, event.entry.as_deref(), event.peer.client),
+        (event.name.to_string(), event.subject),
+        ("ok.example".to_owned(), Subject::Question { record_type: 1, rcode: 0 })
+    );
+    assert_eq!(
+        (event.decision, event.entry.as_deref(), event.client),
         (Decision::Allow, Some("good"), lab.peer.client)
     );
     let rule = event.rule.unwrap();

@@ -1,30 +1,34 @@
-//! What happened to a question, told to whoever writes logs, over a bounded channel.
+//! What became of a client's question or request, told to whoever writes logs, over a bounded channel.
 //!
 //! Whether an event may be told is checked before any of it is built, so that a client in a loop costs neither memory
 //! nor disk: a full channel or a used-up budget drops the event and counts it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
-use super::Peer;
 use crate::config::QueryLog;
 use crate::diagnostic::Place;
 use crate::name::DomainName;
 
-/// One question and its answer.
+/// One question or request, and what it was answered.
 #[derive(Clone, Debug)]
 pub struct Event {
     /// When it was answered.
     pub at: SystemTime,
     /// Who asked.
-    pub peer: Peer,
-    /// The name asked for.
+    pub client: SocketAddr,
+    /// The address that was asked.
+    pub listener: SocketAddr,
+    /// How it came, in a word: `udp`, `tcp`, `tls`, `https`; `gateway`, `connect`.
+    pub transport: &'static str,
+    /// The name asked for, or connected to.
     pub name: DomainName,
-    /// The record type asked for.
-    pub record_type: u16,
+    /// What was wanted of it.
+    pub subject: Subject,
     /// What was decided.
     pub decision: Decision,
     /// What it may have to do with a pull.
@@ -39,8 +43,27 @@ pub struct Event {
     pub entry: Option<String>,
     /// The rule that decided.
     pub rule: Option<EventRule>,
-    /// The answer's response code (RFC 6895 §2.3).
-    pub rcode: u16,
+}
+
+/// What somebody wants of a name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// To resolve it.
+    Question {
+        /// The record type asked for.
+        record_type: u16,
+        /// The answer's response code (RFC 6895 §2.3).
+        rcode: u16,
+    },
+    /// A connection to it.
+    Connection,
+    /// An image there.
+    Image {
+        /// The repository; empty for what is about none.
+        repository: String,
+        /// What is done with it, in a word: `pull`, `push`, `catalog`, `search`.
+        action: &'static str,
+    },
 }
 
 /// A verdict without its reason.
@@ -99,6 +122,16 @@ pub struct Dropped {
     pub over_budget: u64,
     /// The reader was too slow.
     pub queue_full: u64,
+}
+
+impl Event {
+    /// The repository that it is about.
+    pub fn image(&self) -> Option<&str> {
+        match &self.subject {
+            Subject::Image { repository, .. } => Some(repository),
+            Subject::Question { .. } | Subject::Connection => None,
+        }
+    }
 }
 
 impl EventSink {
@@ -194,15 +227,16 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::dns::Transport;
 
     fn event(decision: Decision) -> Event {
-        let address = "127.0.0.1:53".parse().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], 53));
         Event {
             at: SystemTime::UNIX_EPOCH,
-            peer: Peer::new(address, address, Transport::Udp),
+            client: address,
+            listener: address,
+            transport: "udp",
             name: DomainName::root(),
-            record_type: 1,
+            subject: Subject::Question { record_type: 1, rcode: 0 },
             decision,
             bearing: Bearing::None,
             wanted: true,
@@ -210,7 +244,6 @@ mod tests {
             group: None,
             entry: None,
             rule: None,
-            rcode: 0,
         }
     }
 

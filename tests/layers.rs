@@ -43,7 +43,20 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "daemon",
-        &["name", "diagnostic", "record_type", "net", "config", "policy", "upstream", "dns", "observe", "control"],
+        &[
+            "name",
+            "diagnostic",
+            "record_type",
+            "net",
+            "event",
+            "config",
+            "policy",
+            "upstream",
+            "gateway",
+            "dns",
+            "observe",
+            "control",
+        ],
     ),
     ("cli", &["*"]),
 ];

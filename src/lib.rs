@@ -28,6 +28,7 @@ pub mod policy;
 pub mod upstream;
 
 pub mod dns;
+pub mod gateway;
 
 pub mod control;
 pub mod observe;

@@ -17,13 +17,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["name", "diagnostic", "record_type", "address", "tree", "policy"]),
     ("event", &["name", "diagnostic", "config"]),
     ("upstream", &["name", "resolv_conf", "config"]),
+    ("gateway", &["name", "diagnostic", "record_type", "address", "net", "event", "config", "policy", "upstream"]),
     ("dns", &["name", "diagnostic", "record_type", "net", "event", "config", "policy", "upstream"]),
     (
         "observe",
         &["name", "diagnostic", "record_type", "net", "event", "config", "policy", "upstream", "gateway", "dns"],
     ),
-    ("control", &["name", "diagnostic", "record_type", "config", "policy", "observe"]),
-    ("gateway", &["name", "diagnostic", "record_type", "address", "net", "event", "config", "policy", "upstream"]),
+    ("control", &["name", "diagnostic", "record_type", "config", "policy", "gateway", "observe"]),
     (
         "inspect",
         &[

@@ -3,6 +3,7 @@
 mod ancestors;
 pub mod compile;
 pub mod document;
+pub mod image_reference;
 pub mod judge;
 mod last_good;
 pub mod matcher;
@@ -10,6 +11,7 @@ pub mod pattern;
 pub mod preset;
 pub mod probe;
 pub mod reload;
+pub mod repository;
 pub mod shared_suffix;
 pub mod snapshot;
 pub mod store;

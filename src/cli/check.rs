@@ -49,8 +49,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output) -> Outcome {
-    let settings = options.settings()?.settings;
-    let snapshot = compiled::from_settings(&settings)?.snapshot;
+    let loaded = options.settings()?;
+    let snapshot = compiled::from_settings(&loaded)?.snapshot;
     let on_behalf = match &arguments.group {
         Some(group) => OnBehalf::Group(group.clone()),
         None => OnBehalf::Client(arguments.client),
@@ -59,7 +59,7 @@ pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output)
     for name in &arguments.names {
         let question =
             Question { name: name.clone(), record_type: arguments.record_type, on_behalf: on_behalf.clone() };
-        let report = explain::check(&snapshot, &question, &settings.server.record_types);
+        let report = explain::check(&snapshot, &question, &loaded.settings.server.record_types);
         let report = report.map_err(|unknown| Failure::Usage { message: unknown.to_string(), hint: None })?;
         reports.push(with_log(report, options)?);
     }

@@ -4,23 +4,27 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::failure::Failure;
-use crate::config::{PolicySource, Settings};
+use super::options::Loaded;
+use crate::config::PolicySource;
 use crate::daemon;
 use crate::diagnostic::Diagnostic;
-use crate::policy::compile::{self, Compiled};
+use crate::policy::compile::{self, Compiled, Options};
 
 /// Compiles the policy that `settings` name, as a server would.
-pub(super) fn from_settings(settings: &Settings) -> Result<Compiled, Failure> {
-    compiled(&settings.policy.source, settings).map_err(Failure::Faults)
+pub(super) fn from_settings(loaded: &Loaded) -> Result<Compiled, Failure> {
+    compiled(&loaded.settings.policy.source, loaded).map_err(Failure::Faults)
 }
 
 /// Compiles the policy of another folder, under the same settings.
-pub(super) fn from_folder(folder: &Path, settings: &Settings) -> Result<Compiled, Failure> {
-    compiled(&PolicySource::Directory(folder.to_owned()), settings).map_err(Failure::Faults)
+pub(super) fn from_folder(folder: &Path, loaded: &Loaded) -> Result<Compiled, Failure> {
+    compiled(&PolicySource::Directory(folder.to_owned()), loaded).map_err(Failure::Faults)
 }
 
-/// The same, with the faults as they are.
-pub(super) fn compiled(source: &PolicySource, settings: &Settings) -> Result<Compiled, Vec<Diagnostic>> {
+/// The same, with the faults as they are. Without a settings file nobody knows whether there will be a gateway: whoever
+/// writes a policy for another machine is not told that this one has none.
+pub(super) fn compiled(source: &PolicySource, loaded: &Loaded) -> Result<Compiled, Vec<Diagnostic>> {
     let files = daemon::policy_origin(source).read()?;
-    compile::load(files, &daemon::policy_options(settings), SystemTime::now())
+    let options = daemon::policy_options(&loaded.settings);
+    let has_gateway = options.has_gateway || loaded.file.is_none();
+    compile::load(files, &Options { has_gateway, ..options }, SystemTime::now())
 }

@@ -86,10 +86,10 @@ fn examine(options: &Options, machine: &Machine, request: &Request) -> Result<Re
             unseen.unseen("the settings of pullgate on this machine: they cannot be read, or are faulty");
         }
         // Without a file and without a server there is no pullgate here: its defaults would say nothing.
-        let settings = loaded.ok().filter(|loaded| loaded.file.is_some() || status.is_some());
-        let settings = settings.map(|loaded| loaded.settings);
-        let compiled = settings.as_ref().and_then(|settings| compiled::from_settings(settings).ok());
-        let scene = Scene::of(machine, request, settings.as_ref()).with_status(status);
+        let loaded = loaded.ok().filter(|loaded| loaded.file.is_some() || status.is_some());
+        let settings = loaded.as_ref().map(|loaded| &loaded.settings);
+        let compiled = loaded.as_ref().and_then(|loaded| compiled::from_settings(loaded).ok());
+        let scene = Scene::of(machine, request, settings).with_status(status);
         let scene = scene.with_policy(compiled.as_ref().map(|compiled| &compiled.snapshot));
         let mut report = doctor::examine(&scene).await;
         report.extend(unseen);

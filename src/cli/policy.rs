@@ -77,9 +77,9 @@ struct LintReport {
 }
 
 fn lint(options: &Options, path: Option<&Path>, json: bool, output: &mut Output) -> Outcome {
-    let settings = options.settings()?.settings;
-    let source = path.map_or(settings.policy.source.clone(), |path| PolicySource::Directory(path.to_owned()));
-    let compiled = compiled::compiled(&source, &settings);
+    let loaded = options.settings()?;
+    let source = path.map_or(loaded.settings.policy.source.clone(), |path| PolicySource::Directory(path.to_owned()));
+    let compiled = compiled::compiled(&source, &loaded);
     let rules = compiled.as_ref().map_or(0, |compiled| compiled.snapshot.rule_count());
     let found = compiled.map_or_else(|found| found, |compiled| compiled.warnings);
     let faults = found.iter().filter(|diagnostic| diagnostic.is_fault()).count();
@@ -113,8 +113,8 @@ fn show(options: &Options, path: Option<&Path>, json: bool, output: &mut Output)
 }
 
 fn report_of(options: &Options, folder: &Path) -> Result<PolicyReport, Failure> {
-    let settings = options.settings()?.settings;
-    Ok(explain::policy(&compiled::from_folder(folder, &settings)?.snapshot, None))
+    let loaded = options.settings()?;
+    Ok(explain::policy(&compiled::from_folder(folder, &loaded)?.snapshot, None))
 }
 
 fn running(options: &Options) -> Result<PolicyReport, Failure> {

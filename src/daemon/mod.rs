@@ -255,7 +255,8 @@ pub fn policy_origin(source: &PolicySource) -> Origin {
 pub fn policy_options(settings: &Settings) -> Options {
     let config::Policy { mode, group, strict, .. } = &settings.policy;
     let statics = settings.statics.keys().cloned().collect();
-    Options { mode: *mode, group: group.clone(), strict: *strict, statics }
+    let has_gateway = settings.gateway.is_some();
+    Options { mode: *mode, group: group.clone(), strict: *strict, statics, has_gateway }
 }
 
 impl Running {

@@ -68,6 +68,7 @@ impl Lab {
             group: settings.policy.group.clone(),
             strict: false,
             statics: settings.statics.keys().cloned().collect(),
+            has_gateway: settings.gateway.is_some(),
         };
         let policy = policy.replace("UPSTREAM", &upstream.address.to_string());
         let compiled = load(vec![Source::new("policy.toml", policy)], &options, SystemTime::now())

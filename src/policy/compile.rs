@@ -7,6 +7,7 @@
 mod digest;
 mod entries;
 mod groups;
+mod images;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,10 +17,12 @@ use std::time::SystemTime;
 use self::digest::digest;
 use self::entries::{Cursor, Draft};
 use self::groups::Membership;
+use self::images::ImagesDraft;
 use crate::diagnostic::{Diagnostic, Source};
 use crate::name::DomainName;
 use crate::policy::ancestors::Ancestors;
 use crate::policy::document::{Document, Mode};
+use crate::policy::images::ImageTables;
 use crate::policy::matcher::{Builder, Matcher, Tag, TooManyRules};
 use crate::policy::snapshot::{Catalogue, Digest, Entry, EntryKind, Expiries, Grant, Groups, Snapshot, Statics};
 
@@ -34,6 +37,8 @@ pub struct Options {
     pub strict: bool,
     /// Names that the resolver answers itself.
     pub statics: Vec<DomainName>,
+    /// Whether there is a gateway, to which names may be steered.
+    pub has_gateway: bool,
 }
 
 /// A policy without faults.
@@ -64,12 +69,17 @@ pub fn compile(documents: &[Document], options: &Options, now: SystemTime) -> Re
     let drafts = entries::draft(documents, &mut complaints);
     let groups = groups::resolve(documents, &drafts, options, &mut complaints);
     entries::check_statics(&drafts, &Statics::new(options.statics.iter().cloned()), &mut complaints);
+    let mut images = images::resolve(documents, &drafts, &groups.groups, &mut complaints);
+    images::check_paths(&drafts, &images, options, &mut complaints);
     let mut complaints: Vec<_> = complaints.into_iter().map(|complaint| judge_severity(complaint, options)).collect();
     complaints.extend(entries::warn_of_expired(&drafts, now));
     if complaints.iter().any(Diagnostic::is_fault) {
         return merge(complaints, Err(Vec::new()));
     }
-    let snapshot = build(&drafts, groups, options, now).map_err(|fault| vec![fault])?;
+    images.retain(|images| !drafts[images.registry].is_expired(now));
+    let snapshot = build(&drafts, groups, &images, options, now).map_err(|fault| vec![fault])?;
+    let warnings = images::lint(&snapshot, &drafts, &images);
+    complaints.extend(warnings.into_iter().map(|warning| judge_severity(warning, options)));
     merge(complaints, Ok(Compiled { snapshot, warnings: Vec::new() }))
 }
 
@@ -82,6 +92,7 @@ impl Snapshot {
             entries: Box::default(),
             grants: Box::default(),
             groups: Groups::default(),
+            images: ImageTables::default(),
             statics: Statics::new(options.statics.iter().cloned()),
             catalogue: Catalogue::shipped(),
             paths: Box::default(),
@@ -96,6 +107,7 @@ impl Snapshot {
 fn build(
     drafts: &[Draft<'_>],
     membership: Membership,
+    images: &[ImagesDraft<'_>],
     options: &Options,
     now: SystemTime,
 ) -> Result<Snapshot, Diagnostic> {
@@ -103,6 +115,7 @@ fn build(
     let paths = paths_of(&alive)?;
     let matcher = build_matcher(&alive, &paths)?;
     let (entries, grants) = entries_of(drafts, &membership, now);
+    let numbers = numbers_of(drafts, now);
     let ancestors = Ancestors::of(&matcher, |rule| {
         let entry: &Entry = &entries[rule.entry() as usize];
         (entry.kind != EntryKind::Deny).then_some(entry.grant)
@@ -113,6 +126,7 @@ fn build(
         entries,
         grants,
         groups: membership.groups,
+        images: images::tables(images, &numbers),
         statics: Statics::new(options.statics.iter().cloned()),
         catalogue: Catalogue::shipped(),
         paths,
@@ -122,6 +136,12 @@ fn build(
     };
     snapshot.digest = digest(&snapshot);
     Ok(snapshot)
+}
+
+/// The number that each draft's entry has; `None`: it has expired.
+fn numbers_of(drafts: &[Draft<'_>], now: SystemTime) -> Vec<Option<u32>> {
+    let mut next = 0..;
+    drafts.iter().map(|draft| if draft.is_expired(now) { None } else { next.next() }).collect()
 }
 
 /// The files that rules stand in, each once: a document's drafts follow each other.
@@ -146,9 +166,10 @@ fn build_matcher(alive: &[&Draft<'_>], paths: &[Arc<Path>]) -> Result<Matcher, D
             cursor = Some(Cursor::new(draft.source));
         }
         let (Some((number, _)), Some(cursor)) = (file, &mut cursor) else { continue };
-        for (pattern, offset) in draft.rules() {
+        for (pattern, offset, data_path) in draft.rules() {
             let (line, column) = cursor.advance(offset);
-            let tag = Tag { entry, path: number, line, column: u16::try_from(column).unwrap_or(u16::MAX) };
+            let column = u16::try_from(column).unwrap_or(u16::MAX);
+            let tag = Tag { entry, path: number, line, column, data_path };
             let full = |error: TooManyRules| Diagnostic::about(path.to_path_buf(), error.to_string());
             builder.add(pattern, tag).map_err(full)?;
         }

@@ -10,9 +10,11 @@ use std::time::SystemTime;
 use ipnet::IpNet;
 
 use crate::diagnostic::Source;
+use crate::policy::image_set::ImageSet;
 use crate::policy::pattern::Pattern;
+use crate::policy::repository::RepositoryPattern;
 
-pub use crate::tree::Written;
+pub use crate::tree::{Span, Written};
 pub use read::read_directory;
 
 /// One policy file.
@@ -26,6 +28,10 @@ pub struct Document {
     pub denies: Vec<DenySpec>,
     /// `[[group]]`.
     pub groups: Vec<GroupSpec>,
+    /// `[[images]]`.
+    pub images: Vec<ImagesSpec>,
+    /// `allowedOrgs` of Docker's own `registry.json`, if this is that file.
+    pub docker_organizations: Option<Vec<Written<String>>>,
 }
 
 /// A `[[registry]]` or `[[service]]`.
@@ -62,6 +68,10 @@ pub enum EntryKindSpec {
         mode: Option<Mode>,
         /// `cname`.
         cname: CnamePolicy,
+        /// `path`; `None` when not written.
+        data_path: Option<Written<DataPath>>,
+        /// How many of the entry's patterns, from the first, are `hosts`; the others are `redirects`.
+        hosts: usize,
     },
     /// `[[service]]`.
     Service {
@@ -113,6 +123,103 @@ pub struct GroupSpec {
     pub mode: Option<Mode>,
     /// `unlisted`.
     pub unlisted: Unlisted,
+}
+
+/// An `[[images]]`: which repositories of a registry its clients may pull and push.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImagesSpec {
+    /// The table's own place.
+    pub span: Span,
+    /// `registry`: the name of an entry.
+    pub registry: Written<String>,
+    /// `groups`; empty: those that no other table of the registry names.
+    pub groups: Vec<Written<String>>,
+    /// `mode`.
+    pub mode: Option<Mode>,
+    /// What only Docker Hub has.
+    pub hub: HubSpec,
+    /// `organizations`: namespaces that are always allowed.
+    pub organizations: Vec<Written<String>>,
+    /// `allow`.
+    pub allow: Vec<Written<Images>>,
+    /// `deny`.
+    pub deny: Vec<Written<Images>>,
+    /// `push`: what may be pushed to, and so pulled.
+    pub push: Vec<Written<RepositoryPattern>>,
+    /// `exempt-clients`: clients that may do everything.
+    pub exempt_clients: Vec<Written<IpNet>>,
+    /// `catalog`: whether repositories may be listed.
+    pub catalog: Option<Written<Permission>>,
+    /// `search`: whether repositories may be searched.
+    pub search: Option<Written<Permission>>,
+}
+
+/// The keys of an `[[images]]` about Docker Hub's categories. `None` and empty: not written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HubSpec {
+    /// `official`: `library/*`.
+    pub official: Option<Written<Permission>>,
+    /// `verified-publishers`.
+    pub verified_publishers: Option<Written<Permission>>,
+    /// `sponsored-oss`.
+    pub sponsored_oss: Option<Written<Permission>>,
+    /// `community`: everything else.
+    pub community: Option<Written<Permission>>,
+    /// `publishers`: which namespaces have which badge, whatever the Hub says.
+    pub publishers: Option<Written<PublishersSpec>>,
+    /// `badges`: whether the Hub is asked.
+    pub badges: Option<Written<BadgeLookup>>,
+}
+
+/// `publishers` of an `[[images]]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PublishersSpec {
+    /// `verified`.
+    pub verified: Vec<Written<String>>,
+    /// `sponsored`.
+    pub sponsored: Vec<Written<String>>,
+}
+
+/// An item of `allow` or `deny` of an `[[images]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Images {
+    /// A pattern.
+    Pattern(RepositoryPattern),
+    /// `@name`: a set that ships with the program.
+    Set(&'static ImageSet),
+}
+
+/// `"allow"` or `"deny"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Permission {
+    /// It is allowed.
+    Allow,
+    /// It is not.
+    #[default]
+    Deny,
+}
+
+/// Whether Docker Hub is asked which namespaces are verified publishers or sponsored projects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum BadgeLookup {
+    /// It is, where the policy's own list does not say.
+    #[default]
+    Lookup,
+    /// It is not: what the list does not name is community.
+    Off,
+}
+
+/// How a registry that is allowed is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DataPath {
+    /// By its own addresses.
+    #[default]
+    Direct,
+    /// Through the gateway, which passes encrypted connections on by the name they are for.
+    Pass,
+    /// Through the gateway, which looks into each request for the image it is about.
+    Inspect,
 }
 
 /// What a denial means.

@@ -173,6 +173,11 @@ impl Snapshot {
         found
     }
 
+    /// What a denial means to the clients of `group`.
+    pub(super) fn mode_of(&self, group: Option<u32>) -> Mode {
+        self.terms(group).map_or(self.groups.mode, |terms| terms.mode)
+    }
+
     /// What holds for the clients of `group`; `None`: there are groups, and the client is in none.
     fn terms(&self, group: Option<u32>) -> Option<Terms> {
         match group.and_then(|index| self.groups.list.get(index as usize)) {
@@ -192,7 +197,7 @@ impl Snapshot {
     }
 
     /// A group of this snapshot by number; one of another snapshot counts as none.
-    fn own(&self, group: Option<GroupRef<'_>>) -> Option<u32> {
+    pub(super) fn own(&self, group: Option<GroupRef<'_>>) -> Option<u32> {
         group.filter(|group| std::ptr::eq(group.snapshot, self)).map(|group| group.index)
     }
 }

@@ -238,6 +238,7 @@ mod tests {
     use super::*;
     use crate::name::{DomainName, NameBuf};
     use crate::policy::ancestors::Ancestors;
+    use crate::policy::document::DataPath;
     use crate::policy::pattern::LabelPattern;
 
     fn matcher(patterns: &[Pattern]) -> Matcher {
@@ -247,7 +248,9 @@ mod tests {
     fn numbered<'p>(patterns: impl IntoIterator<Item = (u32, &'p Pattern)>) -> Matcher {
         let mut builder = Builder::default();
         for (entry, pattern) in patterns {
-            builder.add(pattern, Tag { entry, path: 7, line: entry + 1, column: 3 }).unwrap();
+            builder
+                .add(pattern, Tag { entry, path: 7, line: entry + 1, column: 3, data_path: DataPath::Inspect })
+                .unwrap();
         }
         builder.finish()
     }
@@ -315,7 +318,7 @@ mod tests {
             let matcher = matcher(&parse(&[text]));
             let rule = matcher.rules().next().unwrap();
             assert_eq!(rule.to_string(), text);
-            assert_eq!(rule.tag(), Tag { entry: 0, path: 7, line: 1, column: 3 });
+            assert_eq!(rule.tag(), Tag { entry: 0, path: 7, line: 1, column: 3, data_path: DataPath::Inspect });
             assert_eq!(usize::from(rule.literal_labels()), text.parse::<Pattern>().unwrap().literal_labels());
         }
     }

@@ -4,6 +4,8 @@ mod ancestors;
 pub mod compile;
 pub mod document;
 pub mod image_reference;
+pub mod image_set;
+pub mod images;
 pub mod judge;
 mod last_good;
 pub mod matcher;

@@ -13,7 +13,8 @@ use prefix_trie::joint::map::JointPrefixMap;
 use crate::diagnostic::Place;
 use crate::name::{DomainName, NameRef};
 use crate::policy::ancestors::Ancestors;
-use crate::policy::document::{CnamePolicy, Mode, RecordTypes, Unlisted};
+use crate::policy::document::{CnamePolicy, DataPath, Mode, RecordTypes, Unlisted};
+use crate::policy::images::ImageTables;
 use crate::policy::matcher::{Builder, Matcher, Rule, Tag};
 use crate::policy::preset::{Preset, catalogue};
 use crate::policy::probe;
@@ -26,6 +27,7 @@ pub struct Snapshot {
     pub(super) entries: Box<[Entry]>,
     pub(super) grants: Box<[Grant]>,
     pub(super) groups: Groups,
+    pub(super) images: ImageTables,
     pub(super) statics: Statics,
     pub(super) catalogue: &'static Catalogue,
     pub(super) paths: Box<[Arc<Path>]>,
@@ -268,7 +270,7 @@ impl Catalogue {
         let mut builder = Builder::default();
         for (entry, preset) in (0..).zip(presets) {
             for pattern in preset.catalogue_patterns() {
-                let tag = Tag { entry, path: 0, line: 0, column: 0 };
+                let tag = Tag { entry, path: 0, line: 0, column: 0, data_path: DataPath::Direct };
                 builder.add(&pattern, tag).expect("the shipped presets take a few kilobytes");
             }
         }
@@ -290,6 +292,11 @@ impl<'s> RuleRef<'s> {
     /// The entry it belongs to.
     pub fn entry(self) -> &'s Entry {
         self.snapshot.entry_of(self.rule)
+    }
+
+    /// How the names it allows are reached: of an inspected registry, only the hosts that take requests for images are.
+    pub fn data_path(self) -> DataPath {
+        self.rule.data_path()
     }
 
     /// Whether it allows (or, of a `[[deny]]`, denies) the clients of a group of the same snapshot.

@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::name::DomainName;
 use crate::policy::document::RecordTypes;
+use crate::policy::images::{Hub, ImageTable};
 use crate::policy::matcher::{Rule, wire_length};
 use crate::policy::pattern::Reach;
 use crate::policy::snapshot::{Digest, Entry, EntryKind, Group, Snapshot};
@@ -26,6 +27,7 @@ pub(super) fn digest(snapshot: &Snapshot) -> Digest {
     sorted.sort_unstable();
     hash.list(sorted);
     hash_contests(&mut hash, snapshot, &entries);
+    hash_images(&mut hash, snapshot);
     Digest(hash.0.finalize().into())
 }
 
@@ -49,7 +51,8 @@ fn hash_groups(hash: &mut Fields, snapshot: &Snapshot) {
 /// The hash of each entry with its rules and its clients.
 fn entry_hashes(snapshot: &Snapshot) -> Vec<[u8; 32]> {
     let mut rules: Vec<Rule<'_>> = snapshot.matcher.rules().collect();
-    rules.sort_unstable_by(|a, b| sort_key(*a).cmp(&sort_key(*b)));
+    // Of equal rules the first wins, and with it its path.
+    rules.sort_unstable_by(|a, b| (sort_key(*a), a.offset()).cmp(&(sort_key(*b), b.offset())));
     rules.dedup_by(|a, b| sort_key(*a) == sort_key(*b));
     let mut rules = rules.into_iter().peekable();
     let hash = |(number, entry): (u32, &Entry)| {
@@ -57,6 +60,7 @@ fn entry_hashes(snapshot: &Snapshot) -> Vec<[u8; 32]> {
         hash_attributes(&mut hash, snapshot, entry);
         while let Some(rule) = rules.next_if(|rule| rule.entry() == number) {
             hash.number(rule.reach() as usize);
+            hash.number(rule.data_path() as usize);
             hash.bytes(rule.wire());
         }
         hash.0.finalize().into()
@@ -102,6 +106,43 @@ fn hash_attributes(hash: &mut Fields, snapshot: &Snapshot, entry: &Entry) {
     clients.sort_unstable();
     hash.list(clients);
     hash.text(if snapshot.grants(entry, None) { "everyone" } else { "" });
+}
+
+fn hash_images(hash: &mut Fields, snapshot: &Snapshot) {
+    let tables = snapshot.images.list.iter().map(|table| table_hash(snapshot, table));
+    let tables: BTreeSet<[u8; 32]> = tables.collect();
+    hash.list(tables.iter().map(<[u8; 32]>::as_slice).collect());
+}
+
+/// The hash of an `[[images]]`; in which order its lists are written makes no difference.
+fn table_hash(snapshot: &Snapshot, table: &ImageTable) -> [u8; 32] {
+    let ImageTable { entry, groups, mode, hub, organizations, allow, deny, push, exempt, catalog, search, header: _ } =
+        table;
+    let mut hash = Fields(Sha256::new());
+    hash.text(&snapshot.entries[*entry as usize].name);
+    let groups = groups.iter().map(|&group| snapshot.groups.list[group as usize].name.as_str());
+    hash.texts(groups);
+    hash.text(&format!("{mode:?} {:?} {:?}", catalog.permission, search.permission));
+    hash.texts(organizations.keys().map(AsRef::as_ref));
+    for list in [allow, deny, push] {
+        hash.texts(list.texts());
+    }
+    let exempt: Vec<String> = exempt.iter().map(|(range, _)| range.trunc().to_string()).collect();
+    hash.texts(exempt.iter().map(String::as_str));
+    if let Some(hub) = hub {
+        hash_hub(&mut hash, hub);
+    }
+    hash.0.finalize().into()
+}
+
+fn hash_hub(hash: &mut Fields, hub: &Hub) {
+    let Hub { official, verified_publishers, sponsored_oss, community, publishers, badges } = hub;
+    for ruling in [official, verified_publishers, sponsored_oss, community] {
+        hash.text(&format!("{:?}", ruling.permission));
+    }
+    hash.text(&format!("{badges:?}"));
+    let publishers: Vec<String> = publishers.iter().map(|(name, badge)| format!("{name} {badge:?}")).collect();
+    hash.texts(publishers.iter().map(String::as_str));
 }
 
 /// The order of entries whose rules may tie: two exact rules with one name, or two wildcards one of which ends within the
@@ -189,6 +230,12 @@ impl Fields {
         self.0.update((number as u64).to_le_bytes());
     }
 
+    /// Texts whose order does not count.
+    fn texts<'t>(&mut self, texts: impl IntoIterator<Item = &'t str>) {
+        let sorted: BTreeSet<&str> = texts.into_iter().collect();
+        self.list(sorted.into_iter().map(str::as_bytes).collect());
+    }
+
     fn list(&mut self, items: Vec<&[u8]>) {
         self.number(items.len());
         for item in items {
@@ -198,4 +245,4 @@ impl Fields {
 }
 
 /// Changes whenever what is hashed does.
-const VERSION: &str = "pullgate policy 1";
+const VERSION: &str = "pullgate policy 2";

@@ -6,9 +6,11 @@ use std::ops::Range;
 use std::time::SystemTime;
 
 use crate::diagnostic::{Diagnostic, Place, Source};
-use crate::policy::document::{CnamePolicy, DenySpec, Document, EntryKindSpec, EntrySpec, Mode, PresetUse, Written};
+use crate::policy::document::{
+    CnamePolicy, DataPath, DenySpec, Document, EntryKindSpec, EntrySpec, Mode, PresetUse, Written,
+};
 use crate::policy::pattern::{LabelPattern, Pattern};
-use crate::policy::preset::{self, Preset, Subject, WarningKind};
+use crate::policy::preset::{self, Preset, PresetHost, Purpose, Subject, WarningKind};
 use crate::policy::snapshot::{Entry, EntryKind, Statics};
 
 /// An entry on its way into a snapshot.
@@ -16,7 +18,7 @@ pub(super) struct Draft<'d> {
     pub(super) source: &'d Source,
     spec: Spec<'d>,
     /// The preset, where its id is written, and its hosts.
-    preset: Option<(&'static Preset, Range<usize>, Vec<Pattern>)>,
+    preset: Option<Expanded>,
 }
 
 #[derive(Clone, Copy)]
@@ -109,12 +111,55 @@ impl<'d> Draft<'d> {
         }
     }
 
-    /// Its patterns with their offsets: the preset's where it is named, then those written out.
-    pub(super) fn rules(&self) -> impl Iterator<Item = (&Pattern, usize)> {
-        let preset = self.preset.as_ref();
-        let from_preset =
-            preset.into_iter().flat_map(|(_, span, patterns)| patterns.iter().map(|pattern| (pattern, span.start)));
-        from_preset.chain(self.written_patterns().iter().map(|written| (&written.value, written.span.start)))
+    /// Its patterns with their offsets, the preset's where it is named, then those written out; and how each is reached.
+    pub(super) fn rules(&self) -> impl Iterator<Item = (&Pattern, usize, DataPath)> {
+        let from_preset = self.preset.iter().flat_map(|(_, span, patterns)| {
+            patterns.iter().map(|(pattern, is_api)| (pattern, span.start, self.path_of(*is_api)))
+        });
+        let written = self.written_patterns().iter().enumerate();
+        from_preset.chain(
+            written.map(|(index, written)| {
+                (&written.value, written.span.start, self.path_of(index < self.written_hosts()))
+            }),
+        )
+    }
+
+    /// `path` as written.
+    pub(super) fn data_path(&self) -> Option<&'d Written<DataPath>> {
+        match self.spec {
+            Spec::Entry(EntrySpec { kind: EntryKindSpec::Registry { data_path, .. }, .. }) => data_path.as_ref(),
+            Spec::Entry(_) | Spec::Deny(_) => None,
+        }
+    }
+
+    /// The id of the preset in use.
+    pub(super) fn preset(&self) -> Option<&'static str> {
+        self.preset.as_ref().map(|(preset, ..)| preset.id.as_str())
+    }
+
+    /// Whether its names are answered as if they were not allowed by it alone.
+    pub(super) fn is_on_trial(&self) -> bool {
+        match self.spec {
+            Spec::Entry(EntrySpec { kind: EntryKindSpec::Registry { mode, .. }, .. }) => *mode == Some(Mode::Audit),
+            Spec::Entry(_) | Spec::Deny(_) => false,
+        }
+    }
+
+    /// How many of the written patterns are `hosts`.
+    fn written_hosts(&self) -> usize {
+        match self.spec {
+            Spec::Entry(EntrySpec { kind: EntryKindSpec::Registry { hosts, .. }, .. }) => *hosts,
+            Spec::Entry(_) | Spec::Deny(_) => 0,
+        }
+    }
+
+    /// How a host is reached: of an inspected registry, tokens and downloads are directly.
+    fn path_of(&self, is_api: bool) -> DataPath {
+        match self.data_path().map(|path| path.value) {
+            Some(DataPath::Inspect) if is_api => DataPath::Inspect,
+            Some(DataPath::Pass) => DataPath::Pass,
+            None | Some(DataPath::Direct | DataPath::Inspect) => DataPath::Direct,
+        }
     }
 
     /// The entry, for the clients of `grant`.
@@ -136,7 +181,7 @@ impl<'d> Draft<'d> {
             ..blank(self.kind(), grant)
         };
         match &spec.kind {
-            EntryKindSpec::Registry { preset: _, mode, cname } => {
+            EntryKindSpec::Registry { preset: _, mode, cname, data_path: _, hosts: _ } => {
                 let self_hosted = preset.filter(|preset| preset.self_hosted).map(|_| true);
                 let private_addresses = spec.private_addresses.or(self_hosted);
                 Entry { mode: mode.unwrap_or_default(), cname: *cname, private_addresses, ..shared }
@@ -187,7 +232,8 @@ fn refuse_equal_names(drafts: &[Draft<'_>], complaints: &mut Vec<Diagnostic>) {
     }
 }
 
-type Expanded = (&'static Preset, Range<usize>, Vec<Pattern>);
+/// A preset, where its id is written, and its patterns, each with whether requests for images go there.
+type Expanded = (&'static Preset, Range<usize>, Vec<(Pattern, bool)>);
 
 fn expand_preset(source: &Source, spec: &EntrySpec, complaints: &mut Vec<Diagnostic>) -> Option<Expanded> {
     let EntryKindSpec::Registry { preset: Some(used), .. } = &spec.kind else { return None };
@@ -211,7 +257,8 @@ fn expand_preset(source: &Source, spec: &EntrySpec, complaints: &mut Vec<Diagnos
             complaints.extend(notable.map(|warning| {
                 source.warning(span_of(used, &warning.subject), &*warning.message).hint(&*warning.hint)
             }));
-            let patterns = expansion.hosts.into_iter().map(|(pattern, _)| pattern).collect();
+            let is_api = |host: &PresetHost| host.purposes.contains(&Purpose::Api);
+            let patterns = expansion.hosts.into_iter().map(|(pattern, host)| (pattern, is_api(host))).collect();
             Some((preset, id.span.clone(), patterns))
         }
         Err(faults) => {

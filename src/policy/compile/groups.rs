@@ -285,7 +285,7 @@ fn unknown_entry(source: &Source, name: &Written<String>, kind: EntryKind, draft
 }
 
 /// "did you mean" the candidate that is most alike, if any is.
-fn suggest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>, otherwise: &str) -> String {
+pub(super) fn suggest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>, otherwise: &str) -> String {
     nearest(word, candidates).map_or_else(|| otherwise.to_owned(), |near| format!("did you mean `{near}`?"))
 }
 

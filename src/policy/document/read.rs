@@ -1,13 +1,15 @@
 //! From the text of a policy file to a [`Document`]: every key, and every fault at once.
 
+mod images;
+
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use super::{
-    CnamePolicy, DenySpec, Document, EntryKindSpec, EntrySpec, GroupSpec, Mode, PresetUse, RecordTypes, ServerAddress,
-    Unlisted, Written,
+    CnamePolicy, DataPath, DenySpec, Document, EntryKindSpec, EntrySpec, GroupSpec, ImagesSpec, Mode, PresetUse,
+    RecordTypes, ServerAddress, Unlisted, Written,
 };
 use crate::address::{self, AddressFault, DNS_PORT};
 use crate::diagnostic::{Diagnostic, Source};
@@ -17,18 +19,22 @@ use crate::record_type;
 use crate::tree::{self, Format, MAX_INPUT, Node, Report, Table};
 
 impl Document {
-    /// Reads a file, by its extension: `.json` is JSON, anything else TOML. The document holds what could be read; the
-    /// file is refused when a fault is among the diagnostics.
+    /// Reads a file, by its extension: `.json` is JSON, anything else TOML. A `registry.json` without a `version` is
+    /// Docker's own. The document holds what could be read; the file is refused when a fault is among the diagnostics.
     pub fn parse(source: Source) -> (Self, Vec<Diagnostic>) {
         let mut report = Report::new(&source);
         let format = Format::of(source.path()).unwrap_or(Format::Toml);
         let mut parts = Parts::default();
         if let Some(table) = tree::parse(&source, format, &mut report) {
-            read_document(table, &mut parts, &mut report);
+            if images::is_dockers(&source, &table) {
+                parts.docker_organizations = Some(images::read_registry_json(table, &mut report));
+            } else {
+                read_document(table, &mut parts, &mut report);
+            }
         }
         let diagnostics = report.finish();
-        let Parts { entries, denies, groups } = parts;
-        (Self { source, entries, denies, groups }, diagnostics)
+        let Parts { entries, denies, groups, images, docker_organizations } = parts;
+        (Self { source, entries, denies, groups, images, docker_organizations }, diagnostics)
     }
 }
 
@@ -56,6 +62,8 @@ struct Parts {
     entries: Vec<EntrySpec>,
     denies: Vec<DenySpec>,
     groups: Vec<GroupSpec>,
+    images: Vec<ImagesSpec>,
+    docker_organizations: Option<Vec<Written<String>>>,
 }
 
 fn read_document(mut table: Table<'_>, parts: &mut Parts, report: &mut Report<'_>) {
@@ -73,6 +81,7 @@ fn read_document(mut table: Table<'_>, parts: &mut Parts, report: &mut Report<'_
     parts.entries = entries.into_iter().map(|(_, entry)| entry).collect();
     parts.denies = tables(&mut table, "deny", report).into_iter().map(|deny| read_deny(deny, report)).collect();
     parts.groups = tables(&mut table, "group", report).into_iter().map(|group| read_group(group, report)).collect();
+    parts.images = tables(&mut table, "images", report).into_iter().map(|table| images::read(table, report)).collect();
     table.finish(report);
 }
 
@@ -114,12 +123,15 @@ fn read_registry(mut table: Table<'_>, report: &mut Report<'_>) -> EntrySpec {
         report.fault(span.clone(), "a registry without a name", "write `name = \"…\"`: logs and groups call it so");
     }
     let mut patterns = take_patterns(&mut table, "hosts", report);
+    let hosts = patterns.len();
     patterns.extend(take_patterns(&mut table, "redirects", report));
     let name = name.flatten().or_else(|| preset.as_ref().map(|preset| preset.id.clone()));
     let kind = EntryKindSpec::Registry {
         preset,
         mode: table.take("mode").and_then(|mode| mode.choice(report, MODES)),
         cname: table.take("cname").and_then(|cname| cname.choice(report, CNAME_POLICIES)).unwrap_or_default(),
+        data_path: table.take("path").and_then(|path| choice(path, DATA_PATHS, report)),
+        hosts,
     };
     finish_entry(table, kind, name, patterns, report)
 }
@@ -136,6 +148,12 @@ fn read_service(mut table: Table<'_>, report: &mut Report<'_>) -> EntrySpec {
     };
     let names = take_patterns(&mut table, "names", report);
     finish_entry(table, kind, name, names, report)
+}
+
+/// One of a few words, with its place.
+fn choice<T: Copy>(node: Node<'_>, choices: &[(&str, T)], report: &mut Report<'_>) -> Option<Written<T>> {
+    let span = node.span.clone();
+    node.choice(report, choices).map(|value| Written { value, span })
 }
 
 /// Whether something is written under `key`, right or wrong: what is wrong is a fault of its own.
@@ -373,6 +391,8 @@ fn reason(error: &std::io::Error) -> String {
 const VERSION: i64 = 1;
 const MODES: &[(&str, Mode)] = &[("enforce", Mode::Enforce), ("audit", Mode::Audit)];
 const CNAME_POLICIES: &[(&str, CnamePolicy)] = &[("trust", CnamePolicy::Trust), ("inspect", CnamePolicy::Inspect)];
+const DATA_PATHS: &[(&str, DataPath)] =
+    &[("direct", DataPath::Direct), ("pass", DataPath::Pass), ("inspect", DataPath::Inspect)];
 const UNLISTED: &[(&str, Unlisted)] = &[("deny", Unlisted::Deny), ("forward", Unlisted::Forward)];
 
 #[cfg(test)]

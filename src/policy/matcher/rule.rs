@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::tails::{Tails, wire_length};
 use crate::name::MAX_NAME;
+use crate::policy::document::DataPath;
 use crate::policy::pattern::{LabelPattern, Pattern, Reach};
 
 /// What a rule belongs to and where it is written.
@@ -17,6 +18,8 @@ pub struct Tag {
     pub line: u32,
     /// The column, from 1; columns beyond 65535 are kept as 65535.
     pub column: u16,
+    /// How what the rule allows is reached.
+    pub data_path: DataPath,
 }
 
 /// A rule of a matcher.
@@ -57,6 +60,16 @@ impl<'m> Rule<'m> {
             path: u16::from_le_bytes(self.field(PATH)),
             line: u32::from_le_bytes(self.field(LINE)),
             column: u16::from_le_bytes(self.field(COLUMN)),
+            data_path: self.data_path(),
+        }
+    }
+
+    /// How what it allows is reached.
+    pub fn data_path(self) -> DataPath {
+        match self.record()[DATA_PATH] {
+            path if path == DataPath::Pass as u8 => DataPath::Pass,
+            path if path == DataPath::Inspect as u8 => DataPath::Inspect,
+            _ => DataPath::Direct,
         }
     }
 
@@ -204,6 +217,7 @@ pub(in crate::policy) fn push_rule(arena: &mut Vec<u8>, pattern: &Pattern, tag: 
     header[REACH] = pattern.reach() as u8;
     header[HEAD] = head;
     header[LITERALS] = literals;
+    header[DATA_PATH] = tag.data_path as u8;
     Strategy::of(pattern.reach(), head)
 }
 
@@ -243,7 +257,8 @@ const PATH: usize = 14;
 const REACH: usize = 16;
 const HEAD: usize = 17;
 const LITERALS: usize = 18;
-const HEADER: usize = 19;
+const DATA_PATH: usize = 19;
+const HEADER: usize = 20;
 
 /// The longest record.
 pub(in crate::policy) const MAX_RECORD: usize = HEADER + MAX_NAME;

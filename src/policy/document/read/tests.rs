@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::policy::document::{BadgeLookup, HubSpec, Images, Permission};
 
 fn read(path: &str, text: &str) -> (Document, Vec<Diagnostic>) {
     Document::parse(Source::new(path, text))
@@ -30,7 +31,7 @@ fn complaints(text: &str) -> Vec<String> {
 
 /// What a document says, without places.
 fn meaning(document: &Document) -> String {
-    let text = format!("{:?}{:?}{:?}", document.entries, document.denies, document.groups);
+    let text = format!("{:?}{:?}{:?}{:?}", document.entries, document.denies, document.groups, document.images);
     let spans = text.split("span: ").enumerate().map(|(index, part)| match (index, part.find([',', ' '])) {
         (0, _) | (_, None) => part,
         (_, Some(end)) => &part[end..],
@@ -53,6 +54,7 @@ mode = "audit"
 cname = "inspect"
 private-addresses = true
 expires = "2027-01-31T00:00:00Z"
+path = "inspect"
 owner = "platform"
 ticket = "SEC-118"
 accept-shared-suffix = true
@@ -80,6 +82,23 @@ services = ["*"]
 inherits = "base"
 mode = "enforce"
 unlisted = "forward"
+[[images]]
+registry = "company-nexus"
+groups = ["ci"]
+mode = "audit"
+official = "allow"
+verified-publishers = "allow"
+sponsored-oss = "deny"
+community = "deny"
+publishers = { verified = ["bitnami"], sponsored = ["grafana"] }
+badges = "off"
+organizations = ["mycompany"]
+allow = ["prom/*", "a/**/b", "@build-tools"]
+deny = ["prom/experimental-*"]
+push = ["mycompany/*"]
+exempt-clients = ["10.0.9.0/28"]
+catalog = "allow"
+search = "deny"
 "#;
 
 #[test]
@@ -97,8 +116,9 @@ fn every_key_is_read() {
     let nexus = &document.entries[1];
     let patterns: Vec<_> = nexus.patterns.iter().map(|pattern| pattern.value.to_string()).collect();
     assert_eq!(patterns, ["nexus.corp.example", "layers.s3.eu-west-1.amazonaws.com", "*.blobs.corp.example"]);
-    let inspect = EntryKindSpec::Registry { preset: None, mode: Some(Mode::Audit), cname: CnamePolicy::Inspect };
-    assert_eq!(nexus.kind, inspect);
+    let EntryKindSpec::Registry { preset, mode, cname, data_path, hosts } = &nexus.kind else { panic!("a registry") };
+    assert_eq!((preset, *mode, *cname), (&None, Some(Mode::Audit), CnamePolicy::Inspect));
+    assert_eq!((data_path.as_ref().map(|path| path.value), *hosts), (Some(DataPath::Inspect), 1));
     assert_eq!((nexus.private_addresses, nexus.accept_shared_suffix), (Some(true), true));
     assert_eq!((nexus.owner.as_deref(), nexus.ticket.as_deref()), (Some("platform"), Some("SEC-118")));
     let expires = SystemTime::UNIX_EPOCH + Duration::from_secs(1_801_353_600);
@@ -118,6 +138,93 @@ fn every_key_is_read() {
     assert_eq!(group.listen[1].value, "172.19.0.1:53".parse().unwrap());
     assert_eq!((group.mode, group.unlisted), (Some(Mode::Enforce), Unlisted::Forward));
     assert_eq!(group.inherits.as_ref().map(|base| base.value.as_str()), Some("base"));
+}
+
+#[test]
+fn every_key_of_images_is_read() {
+    let read = read("a.toml", EVERY_KEY).0;
+    let images = &read.images[0];
+    let texts = |names: &[Written<String>]| names.iter().map(|name| name.value.clone()).collect::<Vec<_>>();
+    assert_eq!((images.registry.value.as_str(), texts(&images.groups)), ("company-nexus", vec!["ci".to_owned()]));
+    assert_eq!((images.mode, texts(&images.organizations)), (Some(Mode::Audit), vec!["mycompany".to_owned()]));
+    let HubSpec { official, verified_publishers, sponsored_oss, community, publishers, badges } = &images.hub;
+    let said = [official, verified_publishers, sponsored_oss, community].map(|key| key.as_ref().unwrap().value);
+    assert_eq!(said, [Permission::Allow, Permission::Allow, Permission::Deny, Permission::Deny]);
+    let publishers = &publishers.as_ref().unwrap().value;
+    assert_eq!(
+        (texts(&publishers.verified), texts(&publishers.sponsored)),
+        (vec!["bitnami".into()], vec!["grafana".into()])
+    );
+    assert_eq!(badges.as_ref().unwrap().value, BadgeLookup::Off);
+    let list = |list: &[Written<Images>]| {
+        list.iter()
+            .map(|item| match &item.value {
+                Images::Pattern(pattern) => pattern.to_string(),
+                Images::Set(set) => format!("the set {}", set.name),
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(list(&images.allow), ["prom/*", "a/**/b", "the set build-tools"]);
+    assert_eq!(list(&images.deny), ["prom/experimental-*"]);
+    assert_eq!(images.push[0].value.as_str(), "mycompany/*");
+    assert_eq!(images.exempt_clients[0].value.to_string(), "10.0.9.0/28");
+    let listings = [&images.catalog, &images.search].map(|key| key.as_ref().unwrap().value);
+    assert_eq!(listings, [Permission::Allow, Permission::Deny]);
+}
+
+#[test]
+fn a_repository_that_is_none_is_met_with_what_to_write() {
+    let table = "[[images]]\nregistry = \"docker-hub\"\n";
+    for (line, complaint) in [
+        (
+            "allow = [\"https://docker.io/prom/x\"]",
+            "4:10 `https://docker.io/prom/x` is a URL | a repository without its registry: write `prom/x`",
+        ),
+        (
+            "allow = [\"ghcr.io/a/b:1\"]",
+            "4:10 `ghcr.io/a/b:1` has a tag, a digest or a port | repositories are allowed with all of their tags and digests: write `a/b`",
+        ),
+        (
+            "deny = [\"a//b\"]",
+            "4:9 `a//b`: an empty part of a repository's name | write it as in `prom/*`, `mycompany/**` or `library/nginx`",
+        ),
+        ("allow = [\"@build-tool\"]", "4:10 unknown set `@build-tool` | the program has `@build-tools`"),
+        (
+            "push = [\"@build-tools\"]",
+            "4:9 a set of images of others | write the repositories that may be pushed to; a set of images is for `allow` and `deny`",
+        ),
+        (
+            "organizations = [\"a/b\"]",
+            "4:18 a repository where an organization belongs | an organization has no `/`: write `a`, or list repositories in `allow`",
+        ),
+        ("official = \"alow\"", "4:12 unknown value `alow` | did you mean `allow`?"),
+        ("officials = \"allow\"", "4:1 unknown key `officials` | did you mean `official`?"),
+        (
+            "allow = [\"Prom/*\"]",
+            "4:10 upper-case letters, which no repository's name has: it stands for `prom/*` | write that instead",
+        ),
+        ("publishers = [\"bitnami\"]", "4:14 expected a table, found an array | write a table"),
+    ] {
+        let found = complaints(&format!("{table}{line}"));
+        assert!(found.len() == 1 && found[0] == complaint, "{line}\n{found:#?}");
+    }
+    assert_eq!(
+        complaints("[[images]]\nofficial = \"allow\""),
+        ["2:1 `registry` is missing | write `registry = \"docker-hub\"`"]
+    );
+}
+
+#[test]
+fn dockers_own_registry_json_holds_organizations_and_one_with_a_version_is_a_policy() {
+    let (document, found) = read("policy.d/registry.json", r#"{"allowedOrgs": ["one", "two"]}"#);
+    assert_eq!(found, []);
+    let organizations = document.docker_organizations.unwrap();
+    assert_eq!(organizations.iter().map(|name| name.value.as_str()).collect::<Vec<_>>(), ["one", "two"]);
+    assert_eq!(read("registry.json", r#"{"version": 1}"#).0.docker_organizations, None);
+    let message = |text: &str| read("registry.json", text).1[0].message.clone();
+    assert_eq!(message(r#"{"allowedOrg": ["one"]}"#), "`allowedOrgs` is missing");
+    assert_eq!(message(r#"{"allowedOrgs": "one"}"#), "expected an array, found a string");
+    assert_eq!(read("organizations.json", r#"{"allowedOrgs": ["one"]}"#).1[0].message, "`version` is missing");
 }
 
 #[test]
@@ -393,7 +500,7 @@ fn policies() -> impl Strategy<Value = serde_json::Value> {
         let table = |(name, hosts, private, key): (&str, Vec<&str>, bool, &str)| json!({"name": name, key: hosts, "private-addresses": private});
         serde_json::Value::Array(entries.into_iter().map(table).collect())
     });
-    let kind = prop::sample::select(vec!["registry", "service", "deny", "group"]);
+    let kind = prop::sample::select(vec!["registry", "service", "deny", "group", "images"]);
     (kind, entries, 0..3).prop_map(|(kind, entries, version)| json!({"version": version, kind: entries}))
 }
 

@@ -5,6 +5,11 @@
 
 use std::borrow::Cow;
 
+/// An IPv4 address (RFC 1035 §3.4.1).
+pub const A: u16 = 1;
+/// An IPv6 address (RFC 3596).
+pub const AAAA: u16 = 28;
+
 /// The number of a type written by name or as `TYPE123`, in any case; `None` when there is no such type.
 pub fn number(name: &str) -> Option<u16> {
     let upper = name.to_ascii_uppercase();

@@ -95,6 +95,27 @@ impl Snapshot {
         self.judge_in(self.own(group), name)
     }
 
+    /// Why the answer to an allowed question of `asker`, who is in `group`, must not lead to `target`: a `[[deny]]`, or
+    /// where the entry `inspects` targets, anything that a question for it would be denied for.
+    pub fn denial_of_target(
+        &self,
+        asker: &Asker,
+        group: Option<GroupRef<'_>>,
+        target: NameRef<'_>,
+        inspects: bool,
+    ) -> Option<Denial<'_>> {
+        if let Some(rule) = self.denied_target(group, target) {
+            return Some(Denial::Listed(rule));
+        }
+        if !inspects {
+            return None;
+        }
+        match self.judge(asker, target).verdict {
+            Verdict::Audit(Denial::OnTrial(_)) | Verdict::Allow(_) => None,
+            Verdict::Deny(denial) | Verdict::Audit(denial) => Some(denial),
+        }
+    }
+
     /// The `[[deny]]` that forbids `target`, a name that the answer to an allowed question leads to.
     pub fn denied_target(&self, group: Option<GroupRef<'_>>, target: NameRef<'_>) -> Option<RuleRef<'_>> {
         self.find(self.own(group), target).deny

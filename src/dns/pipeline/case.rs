@@ -97,30 +97,15 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Why an answer must not lead to `target`: a `[[deny]]`, or for who `inspects` anything that a question for it would
-    /// be denied for.
-    pub(super) fn denial_of_target(&self, target: NameRef<'_>, inspects: bool) -> Option<Denial<'a>> {
-        if let Some(rule) = self.snapshot().denied_target(self.judgement.group, target) {
-            return Some(Denial::Listed(rule));
-        }
-        if !inspects {
-            return None;
-        }
-        match self.snapshot().judge(&asker(self.peer), target).verdict {
-            Verdict::Audit(Denial::OnTrial(_)) | Verdict::Allow(_) => None,
-            Verdict::Deny(denial) | Verdict::Audit(denial) => Some(denial),
-        }
-    }
-
-    /// The first target of the answer that is denied; `inspects` as in [`Self::denial_of_target`].
+    /// The first target of the answer that is denied; `inspects` as in [`Snapshot::denial_of_target`].
     pub(super) fn denied_target<'t>(&self, targets: &'t [DomainName], inspects: bool) -> Option<DeniedTarget<'t>>
     where
         'a: 't,
     {
-        targets
-            .iter()
-            .map(DomainName::as_name)
-            .find_map(|target| self.denial_of_target(target, inspects).map(|denial| DeniedTarget { target, denial }))
+        targets.iter().map(DomainName::as_name).find_map(|target| {
+            let denial = self.snapshot().denial_of_target(&asker(self.peer), self.judgement.group, target, inspects);
+            denial.map(|denial| DeniedTarget { target, denial })
+        })
     }
 
     /// The verdict on the question itself, as an event tells it.

@@ -1,0 +1,163 @@
+//! The certificates that inspected connections are shown: one a name, made when first asked for, renewed before it ends.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+
+use super::authority::{Authority, AuthorityError};
+use crate::name::DomainName;
+
+/// The certificates in use.
+pub(super) struct Leaves {
+    folder: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The authority, and when its folder was read.
+    authority: Option<(Arc<Authority>, SystemTime)>,
+    configs: HashMap<DomainName, Held>,
+}
+
+/// A configuration with its certificate.
+struct Held {
+    config: Arc<ServerConfig>,
+    renew_at: SystemTime,
+    expires: SystemTime,
+    /// When another was last tried for.
+    tried: SystemTime,
+}
+
+/// Why a name has no certificate.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LeafError {
+    /// The authority has none for it.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// rustls takes it not.
+    #[error("the certificate cannot be used: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+impl Leaves {
+    /// Of the authority in `folder`, which is read when a certificate is first needed: it may be made later, and another
+    /// pair may be added at any time.
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self { folder, state: Mutex::default() }
+    }
+
+    /// The configuration with which a connection for `name` is taken. Blocks for some file I/O when a certificate has to
+    /// be made. While a new one cannot be had, the one before serves until it ends.
+    ///
+    /// # Errors
+    /// There is no certificate for the name.
+    pub(super) fn config(&self, name: &DomainName, now: SystemTime) -> Result<Arc<ServerConfig>, LeafError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = state.configs.get(name).filter(|held| held.is_fresh(now)) {
+            return Ok(Arc::clone(&held.config));
+        }
+        match self.issue(&mut state, name, now) {
+            Ok(held) => {
+                if state.configs.len() >= MAX_NAMES {
+                    state.configs.retain(|_, held| held.is_fresh(now));
+                }
+                let config = Arc::clone(&held.config);
+                if state.configs.len() < MAX_NAMES {
+                    state.configs.insert(name.clone(), held);
+                }
+                Ok(config)
+            }
+            Err(error) => match state.configs.get_mut(name).filter(|held| now < held.expires) {
+                Some(held) => {
+                    tracing::warn!(%name, %error, "the gateway's certificate cannot be renewed; the one before still serves");
+                    held.tried = now;
+                    Ok(Arc::clone(&held.config))
+                }
+                None => Err(error),
+            },
+        }
+    }
+
+    fn issue(&self, state: &mut State, name: &DomainName, now: SystemTime) -> Result<Held, LeafError> {
+        let leaf = self.authority(state, now)?.issue(name, now)?;
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(leaf.chain, leaf.key)?;
+        // Engines speak HTTP/1.1 when nobody offers more, and only there is a reason phrase for people to read.
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Held { config: Arc::new(config), renew_at: leaf.renew_at, expires: leaf.expires, tried: now })
+    }
+
+    /// The authority as its folder was not long ago.
+    fn authority(&self, state: &mut State, now: SystemTime) -> Result<Arc<Authority>, LeafError> {
+        let is_recent = |read: SystemTime| now.duration_since(read).is_ok_and(|age| age < FOLDER_AGE);
+        if let Some((authority, _)) = state.authority.as_ref().filter(|(_, read)| is_recent(*read)) {
+            return Ok(Arc::clone(authority));
+        }
+        let authority = Arc::new(Authority::load(&self.folder, now)?);
+        state.authority = Some((Arc::clone(&authority), now));
+        Ok(authority)
+    }
+}
+
+impl Held {
+    /// Whether it serves without a look for another; one that could not be renewed is tried again a while later.
+    fn is_fresh(&self, now: SystemTime) -> bool {
+        let tried_just_now = now.duration_since(self.tried).is_ok_and(|passed| passed < RETRY) && now < self.expires;
+        now < self.renew_at || (self.tried >= self.renew_at && tried_just_now)
+    }
+}
+
+/// How old a reading of the folder may be when a certificate is made.
+const FOLDER_AGE: Duration = Duration::from_secs(1);
+/// How long a renewal that failed is left alone.
+const RETRY: Duration = Duration::from_secs(60);
+/// Inspected names are written in policies, or are matched by wildcards there: a client that makes up names under one is
+/// given certificates, but none that are kept.
+const MAX_NAMES: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_an_authority_there_is_no_certificate_and_one_made_later_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca");
+        let leaves = Leaves::new(path.clone());
+        let name = "ghcr.io".parse().unwrap();
+        let now = SystemTime::now();
+        assert!(leaves.config(&name, now).is_err());
+        crate::gateway::testing::authority(&path, &["ghcr.io"]);
+        let first = leaves.config(&name, now).unwrap();
+        assert!(Arc::ptr_eq(&first, &leaves.config(&name, now).unwrap()), "made once");
+        assert!(leaves.config(&"quay.io".parse().unwrap(), now).is_err(), "outside its constraints");
+    }
+
+    #[test]
+    fn a_certificate_is_renewed_before_it_ends_and_serves_to_its_end_when_that_fails() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca");
+        crate::gateway::testing::authority(&path, &["ghcr.io"]);
+        let leaves = Leaves::new(path.clone());
+        let name: DomainName = "ghcr.io".parse().unwrap();
+        let now = SystemTime::now();
+        let first = leaves.config(&name, now).unwrap();
+        let (renew_at, expires) = {
+            let state = leaves.state.lock().unwrap();
+            (state.configs[&name].renew_at, state.configs[&name].expires)
+        };
+        let second = leaves.config(&name, renew_at).unwrap();
+        assert!(!Arc::ptr_eq(&first, &second), "renewed while the first is still good");
+        std::fs::remove_dir_all(&path).unwrap();
+        let later = renew_at + renew_at.duration_since(now).unwrap();
+        assert!(later > expires - Duration::from_secs(60 * 60) || leaves.config(&name, later).is_ok());
+        assert!(leaves.config(&name, expires + expires.duration_since(now).unwrap()).is_err());
+    }
+}

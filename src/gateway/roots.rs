@@ -1,0 +1,77 @@
+//! Whose certificates registries may have: those of the host's authorities and of the settings, and never the gateway's
+//! own, which stands in the host's bundle for clients and would vouch for anybody who could make the gateway connect to it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::gateway::authority;
+
+/// Why registries cannot be checked.
+#[derive(Debug, thiserror::Error)]
+pub enum RootsError {
+    /// The host trusts nobody.
+    #[error(
+        "no trusted certificates to check registries with; install the system's ca-certificates, or set `upstream-ca`"
+    )]
+    None,
+    /// The settings' own file.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// rustls takes them not.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// How the gateway checks registries: by the host's authorities without those of the folder `own`, and by those in
+/// `extra`.
+pub(super) fn client_config(own: &Path, extra: Option<&Path>) -> Result<Arc<ClientConfig>, RootsError> {
+    let native = rustls_native_certs::load_native_certs();
+    for error in &native.errors {
+        tracing::warn!(%error, "a trusted certificate of the host cannot be read");
+    }
+    let own = own_certificates(own);
+    let mut roots = RootCertStore::empty();
+    let trusted = native.certs.into_iter().filter(|certificate| !own.contains(certificate));
+    let (mut count, _) = roots.add_parsable_certificates(trusted);
+    if let Some(path) = extra {
+        count += add_file(&mut roots, path)?;
+    }
+    if count == 0 {
+        return Err(RootsError::None);
+    }
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Every certificate of the authority's folder. Without one there is nothing of ours in the bundle; a damaged one is told
+/// of where certificates are made.
+fn own_certificates(folder: &Path) -> Vec<CertificateDer<'static>> {
+    let stored = authority::read_folder(folder).unwrap_or_default();
+    stored.into_iter().map(|stored| stored.certificate.into_der()).collect()
+}
+
+fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<usize, RootsError> {
+    let wrong = |reason: String| RootsError::File { path: path.to_owned(), reason };
+    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
+    let mut count = 0;
+    for certificate in certificates {
+        let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
+        roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
+        count += 1;
+    }
+    if count == 0 { Err(wrong("no certificate in PEM".to_owned())) } else { Ok(count) }
+}

@@ -5,6 +5,7 @@ mod compiled;
 mod completions;
 mod doctor;
 mod failure;
+mod gateway;
 mod log;
 mod man;
 mod options;
@@ -38,6 +39,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Arguments),
+    Gateway(gateway::Arguments),
     Check(check::Arguments),
     Policy(policy::Arguments),
     Reload(reload::Arguments),
@@ -78,6 +80,7 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Outcome {
         Some(Command::Setup(arguments)) => setup::run(options, arguments, output),
         Some(Command::Completions(arguments)) => completions::run(arguments, Cli::command(), output),
         Some(Command::Man(arguments)) => man::run(arguments, Cli::command(), output),
+        Some(Command::Gateway(gateway::Arguments {})) => gateway::run(options, output),
         Some(Command::Serve(serve::Arguments {})) | None => serve::run(options, output),
     }
 }
@@ -86,6 +89,7 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Outcome {
 fn used_options(command: Option<&Command>) -> &'static [&'static str] {
     match command {
         None | Some(Command::Serve(_)) => &["--config", "--policy", "--listen", "--socket"],
+        Some(Command::Gateway(_)) => &["--config", "--policy", "--socket"],
         Some(Command::Check(_)) => &["--config", "--policy"],
         Some(Command::Policy(_)) => &["--config", "--policy", "--socket"],
         Some(Command::Reload(_) | Command::Status(_) | Command::Log(_) | Command::Doctor(_)) => {

@@ -75,6 +75,11 @@ impl Options {
         Ok(loaded)
     }
 
+    /// Whether the command line names a control socket.
+    pub(super) fn names_socket(&self) -> bool {
+        self.socket.is_some()
+    }
+
     /// The policy folder that the command line names.
     pub(super) fn policy(&self) -> Option<&Path> {
         self.policy.as_deref()

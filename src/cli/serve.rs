@@ -9,9 +9,10 @@ use super::output::{Output, counted};
 use super::{ExitCode, Outcome};
 use crate::config::{LogFormat, PolicySource, Settings, UpstreamServer};
 use crate::control::socket::SocketError;
-use crate::daemon::{self, Daemon, Process, StartError};
+use crate::daemon::{self, Daemon, Process, Role, StartError};
 use crate::dns::Transport;
 use crate::dns::listen::BindError;
+use crate::gateway::GatewayError;
 use crate::name::DomainName;
 use crate::observe::logging;
 use crate::policy::judge::Asker;
@@ -44,7 +45,11 @@ use crate::policy::store::PolicyState;
 pub(super) struct Arguments {}
 
 pub(super) fn run(options: &Options, output: &mut Output) -> Outcome {
-    let loaded = options.settings()?;
+    run_as(Role::Resolver, &options.settings()?, output)
+}
+
+/// Runs a process of this role until it is told to stop.
+pub(super) fn run_as(role: Role, loaded: &Loaded, output: &mut Output) -> Outcome {
     let log = logging::start(loaded.settings.log.format)
         .map_err(|error| Failure::Io(format!("the log cannot be started: {error}")))?;
     for warning in &loaded.warnings {
@@ -59,15 +64,15 @@ pub(super) fn run(options: &Options, output: &mut Output) -> Outcome {
         .enable_all()
         .build()
         .map_err(|error| Failure::Io(format!("cannot start: {error}")))?;
-    let served = runtime.block_on(serve(&loaded, process, output));
+    let served = runtime.block_on(serve(role, loaded, process, output));
     runtime.shutdown_timeout(SHUTDOWN);
     log.flush();
     served.map(|()| ExitCode::SUCCESS)
 }
 
-async fn serve(loaded: &Loaded, process: Process, output: &mut Output) -> Result<(), Failure> {
+async fn serve(role: Role, loaded: &Loaded, process: Process, output: &mut Output) -> Result<(), Failure> {
     let stop = daemon::termination().map_err(|error| Failure::Io(format!("cannot listen to signals: {error}")))?;
-    let daemon = Daemon::start(&loaded.settings, process).await?;
+    let daemon = Daemon::start(&loaded.settings, role, process).await?;
     // Who reads the log as JSON has the same in its first lines, and no use for prose between them.
     if loaded.settings.log.format == LogFormat::Text {
         // A reader that is gone is no reason not to serve.
@@ -80,7 +85,7 @@ fn introduce(daemon: &Daemon, loaded: &Loaded, output: &mut Output) -> Result<()
     let Loaded { settings, file, .. } = loaded;
     writeln!(output, "pullgate {} serves", env!("CARGO_PKG_VERSION"))?;
     for (address, transport) in daemon.listening() {
-        writeln!(output, "  {:9} {address}", transport.name())?;
+        writeln!(output, "  {transport:9} {address}")?;
     }
     if let Some(address) = daemon.metrics_address() {
         writeln!(output, "  metrics   http://{address}/metrics")?;
@@ -138,7 +143,7 @@ fn upstreams(settings: &Settings) -> String {
 /// The lines to try: an allowed and a denied name of this very policy.
 fn introduce_trial(daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
     let listening = daemon.listening();
-    let Some((address, _)) = listening.iter().find(|(_, transport)| *transport == Transport::Udp) else {
+    let Some((address, _)) = listening.iter().find(|(_, transport)| *transport == Transport::Udp.name()) else {
         return Ok(());
     };
     let policy = daemon.policy().current();
@@ -181,6 +186,8 @@ impl From<StartError> for Failure {
         match error {
             StartError::Bind(error @ BindError::Certificate(_)) => Self::Settings { message, hint: error.hint() },
             StartError::Upstream(_) => Self::Settings { message, hint: None },
+            StartError::Gateway(GatewayError::Roots(_)) => Self::Settings { message, hint: None },
+            StartError::Gateway(GatewayError::Socket(error)) => Self::Unavailable { message, hint: error.hint() },
             StartError::Bind(error) => Self::Unavailable { message, hint: error.hint() },
             StartError::Control(SocketError::InUse(_)) | StartError::Metrics { .. } => {
                 Self::Unavailable { message, hint: None }

@@ -39,33 +39,51 @@ impl Environment {
 
     /// Where the last good policy and the history are kept unless `policy.state` says otherwise.
     pub fn state(&self) -> PathBuf {
-        if let Some(given) = &self.state_directory {
-            return given.clone();
-        }
-        if self.user == 0 {
-            return SYSTEM_STATE.into();
-        }
-        match (&self.xdg_state_home, &self.home) {
-            (Some(state), _) => state.join(OWN_FOLDER),
-            (None, Some(home)) => home.join(".local/state").join(OWN_FOLDER),
-            (None, None) => self.temporary(),
-        }
+        self.state_of(OWN_FOLDER)
+    }
+
+    /// The same of a gateway that is a process of its own.
+    pub fn gateway_state(&self) -> PathBuf {
+        self.state_of(GATEWAY_FOLDER)
     }
 
     /// Where the control socket is unless `control.socket` says otherwise.
     pub fn control_socket(&self) -> PathBuf {
+        self.socket_of(OWN_FOLDER)
+    }
+
+    /// The same of a gateway that is a process of its own.
+    pub fn gateway_socket(&self) -> PathBuf {
+        self.socket_of(GATEWAY_FOLDER)
+    }
+
+    fn state_of(&self, name: &str) -> PathBuf {
+        if let Some(given) = &self.state_directory {
+            return given.clone();
+        }
+        if self.user == 0 {
+            return Path::new(SYSTEM_STATE).join(name);
+        }
+        match (&self.xdg_state_home, &self.home) {
+            (Some(state), _) => state.join(name),
+            (None, Some(home)) => home.join(".local/state").join(name),
+            (None, None) => self.temporary(name),
+        }
+    }
+
+    fn socket_of(&self, name: &str) -> PathBuf {
         let folder = match (&self.runtime_directory, &self.xdg_runtime_dir) {
             (Some(given), _) => given.clone(),
-            (None, _) if self.user == 0 => return SYSTEM_SOCKET.into(),
-            (None, Some(runtime)) => runtime.join(OWN_FOLDER),
-            (None, None) => self.temporary(),
+            (None, _) if self.user == 0 => Path::new(SYSTEM_RUNTIME).join(name),
+            (None, Some(runtime)) => runtime.join(name),
+            (None, None) => self.temporary(name),
         };
         folder.join("control.sock")
     }
 
     /// A folder of this user's where there is no better one. Its name can be guessed: whoever uses it must own it.
-    fn temporary(&self) -> PathBuf {
-        Path::new("/tmp").join(format!("{OWN_FOLDER}-{}", self.user))
+    fn temporary(&self, name: &str) -> PathBuf {
+        Path::new("/tmp").join(format!("{name}-{}", self.user))
     }
 }
 
@@ -77,11 +95,13 @@ fn absolute(value: Option<OsString>) -> Option<PathBuf> {
     path.is_absolute().then_some(path)
 }
 
-/// State of a service that root starts without systemd.
-const SYSTEM_STATE: &str = "/var/lib/pullgate";
+/// Where the state is of a service that root starts without systemd, and where its control socket.
+const SYSTEM_STATE: &str = "/var/lib";
+const SYSTEM_RUNTIME: &str = "/run";
 /// Control socket of the packaged service, and of one that root starts without systemd.
 pub const SYSTEM_SOCKET: &str = "/run/pullgate/control.sock";
 const OWN_FOLDER: &str = "pullgate";
+const GATEWAY_FOLDER: &str = "pullgate-gateway";
 
 #[cfg(test)]
 mod tests {
@@ -92,6 +112,13 @@ mod tests {
         let root = Environment { xdg_runtime_dir: Some("/run/user/0".into()), ..Environment::default() };
         assert_eq!(root.state(), Path::new("/var/lib/pullgate"));
         assert_eq!(root.control_socket(), Path::new("/run/pullgate/control.sock"));
+    }
+
+    #[test]
+    fn a_gateway_of_its_own_keeps_its_own_things() {
+        let root = Environment::default();
+        assert_eq!(root.gateway_state(), Path::new("/var/lib/pullgate-gateway"));
+        assert_eq!(root.gateway_socket(), Path::new("/run/pullgate-gateway/control.sock"));
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct Gateway {
     pub badges: BadgeSource,
     /// Whether it runs as `pullgate gateway`, a process of its own; `serve` then only steers.
     pub separate: bool,
+    /// Where a gateway of its own serves its metrics; `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// How long a connection may be quiet.
     pub idle_timeout: Duration,
     /// How many connections there may be.

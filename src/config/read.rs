@@ -277,6 +277,10 @@ impl<'s> Reader<'_, 's> {
 
     fn metrics(&mut self, table: &mut Table<'s>, _: Option<SocketAddr>) -> Option<SocketAddr> {
         let Some(node) = table.take("listen") else { return Some(DEFAULT_METRICS) };
+        self.metrics_listener(node)
+    }
+
+    fn metrics_listener(&mut self, node: Node<'s>) -> Option<SocketAddr> {
         let address = socket(node, DEFAULT_METRICS.port(), self.report)?;
         self.claim(&address);
         if !address.value.ip().is_loopback() {

@@ -1,11 +1,12 @@
 //! The running service: puts the parts together, in order, and takes them apart again.
 //!
 //! ```text
-//! start:  listeners bound ─ policy compiled ─ resolver ─ pipeline ─ control socket, metrics bound
+//! start:  listeners bound ─ policy compiled ─ resolver ─ pipeline ─ gateway ─ control socket, metrics bound
 //! run:    tasks started ─ READY ─ … ─ told to stop ─ STOPPING ─ answers in flight, five seconds at most
 //! ```
 //!
-//! It prints nothing and reads no arguments: `cli::serve` does.
+//! A process answers questions, is a gateway, or both ([`Role`]): all else is the same. It prints nothing and reads no
+//! arguments: `cli::serve` and `cli::gateway` do.
 
 mod follow;
 mod panics;
@@ -36,6 +37,7 @@ use crate::dns::Transport;
 use crate::dns::listen::{BindError, Listeners};
 use crate::dns::pipeline::Pipeline;
 use crate::event::{Event, EventSink};
+use crate::gateway::{self, Gateway, GatewayError};
 use crate::net::stop::stop as until_stopped;
 use crate::observe::log;
 use crate::observe::metrics::{self, Metrics};
@@ -50,8 +52,10 @@ use crate::upstream::{Resolver, UpstreamError};
 /// A service whose sockets are bound and whose policy is in force, not yet answering.
 pub struct Daemon {
     hangups: Signal,
-    listeners: Listeners,
-    pipeline: Arc<Pipeline>,
+    /// What answers questions, in a process that does.
+    resolver: Option<(Listeners, Arc<Pipeline>)>,
+    /// What registries are reached through, in a process that is one.
+    gateway: Option<Gateway>,
     policy: Arc<PolicyStore>,
     watch: Watch,
     reload: ReloadHandle,
@@ -74,6 +78,15 @@ struct Running {
     _socket_file: ControlSocket,
 }
 
+/// What a process is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It answers questions, and is the gateway unless that is a process of its own.
+    Resolver,
+    /// It is the gateway alone.
+    Gateway,
+}
+
 /// What the process brings along.
 #[derive(Clone, Debug, Default)]
 pub struct Process {
@@ -89,6 +102,9 @@ pub enum StartError {
     /// A listener, or its certificate.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The gateway.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
     /// Nobody to resolve with.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -114,20 +130,29 @@ impl Daemon {
     ///
     /// # Errors
     /// A listener, the control socket, the metrics or the upstreams cannot be had. What was bound by then is free again.
-    pub async fn start(settings: &Settings, process: Process) -> Result<Self, StartError> {
+    pub async fn start(settings: &Settings, role: Role, process: Process) -> Result<Self, StartError> {
         let hangups = signals::hangups().map_err(StartError::Signals)?;
-        let listeners = Listeners::bind(&settings.server)?;
+        let listeners = match role {
+            Role::Resolver => Some(Listeners::bind(&settings.server)?),
+            Role::Gateway => None,
+        };
         let control = ControlSocket::bind(&settings.control.socket)?;
         let metrics_listener = bind_metrics(settings.metrics).await?;
         let (reloader, policy) = compile_policy(settings);
-        let own: Vec<SocketAddr> = listeners.addresses().into_iter().map(|(address, _)| address).collect();
-        let resolver = Resolver::start(&settings.upstream, &settings.cache, &own)?;
+        let resolver =
+            Resolver::start(&settings.upstream, &settings.cache, &own_addresses(settings, listeners.as_ref()))?;
         let (sink, events) = EventSink::new(settings.log.queries);
-        let pipeline = Arc::new(Pipeline::new(Arc::clone(&policy), Arc::clone(&resolver), settings, sink.clone()));
+        let pipeline = || Pipeline::new(Arc::clone(&policy), Arc::clone(&resolver), settings, sink.clone());
+        let answering = listeners.map(|listeners| (listeners, Arc::new(pipeline())));
+        let parts =
+            gateway::Parts { policy: Arc::clone(&policy), resolver: Arc::clone(&resolver), events: sink.clone() };
+        let gateway =
+            gateway_of(settings, role).map(|it| Gateway::bind(it, &settings.policy.state, parts)).transpose()?;
         let (watch, reload) = Watch::new(reloader, Timing::default());
         let recent = Arc::new(Recent::default());
         let metrics = Metrics {
-            pipeline: Arc::clone(&pipeline),
+            pipeline: answering.as_ref().map(|(_, pipeline)| Arc::clone(pipeline)),
+            gateway: gateway.as_ref().map(Gateway::counters),
             resolver,
             policy: Arc::clone(&policy),
             events: sink,
@@ -139,8 +164,8 @@ impl Daemon {
         let record_types = settings.server.record_types.clone();
         Ok(Self {
             hangups,
-            listeners,
-            pipeline,
+            resolver: answering,
+            gateway,
             policy,
             watch,
             reload,
@@ -153,9 +178,16 @@ impl Daemon {
         })
     }
 
-    /// What is listened on; plain addresses once for UDP and once for TCP.
-    pub fn listening(&self) -> Vec<(SocketAddr, Transport)> {
-        self.listeners.addresses()
+    /// What is listened on; plain addresses once for UDP and once for TCP, the gateway's last.
+    pub fn listening(&self) -> Vec<(SocketAddr, &'static str)> {
+        let named = |(address, transport): (SocketAddr, Transport)| (address, transport.name());
+        let gateway = self.gateway.as_ref().map(Gateway::addresses).unwrap_or_default();
+        self.answering().into_iter().map(named).chain(gateway).collect()
+    }
+
+    /// Where questions are answered.
+    fn answering(&self) -> Vec<(SocketAddr, Transport)> {
+        self.resolver.as_ref().map(|(listeners, _)| listeners.addresses()).unwrap_or_default()
     }
 
     /// The policy in force.
@@ -192,12 +224,17 @@ impl Daemon {
 
     /// Starts every task.
     fn begin(self) -> Running {
-        let (listening, api) = (self.listening(), self.api());
+        let (listening, answering, api) = (self.listening(), self.answering(), self.api());
         let (stop, stopped) = watch::channel(());
         let (socket_file, control) = self.control;
 
         let mut core = JoinSet::new();
-        core.spawn(self.listeners.run(self.pipeline, until_stopped(stopped.clone())));
+        if let Some((listeners, pipeline)) = self.resolver {
+            core.spawn(listeners.run(pipeline, until_stopped(stopped.clone())));
+        }
+        if let Some(gateway) = self.gateway {
+            core.spawn(gateway.run(until_stopped(stopped.clone())));
+        }
         core.spawn(succeed(self.watch.run(until_stopped(stopped))));
         core.spawn(succeed(log::run(self.events, self.recent)));
 
@@ -208,17 +245,15 @@ impl Daemon {
         if let Some(listener) = self.metrics_listener {
             helpers.spawn(metrics::serve(listener, self.metrics));
         }
-        helpers.spawn(watchdog::run(listening.clone()));
+        helpers.spawn(watchdog::run(answering));
         info!(listen = %addresses(&listening), version = env!("CARGO_PKG_VERSION"), "serving");
         Running { core, helpers, stop, _socket_file: socket_file }
     }
 
     fn api(&self) -> Api {
         let listen = self.listening().into_iter();
-        let report = |(address, transport): (SocketAddr, Transport)| ListenReport {
-            address,
-            transport: transport.name().to_owned(),
-        };
+        let report =
+            |(address, transport): (SocketAddr, &str)| ListenReport { address, transport: transport.to_owned() };
         Api {
             policy: Arc::clone(&self.policy),
             reload: self.reload.clone(),
@@ -227,6 +262,19 @@ impl Daemon {
             listen: listen.map(report).collect(),
             record_types: self.record_types.clone(),
         }
+    }
+}
+
+/// The settings of the gateway that a process is.
+fn gateway_of(settings: &Settings, role: Role) -> Option<&config::Gateway> {
+    settings.gateway.as_ref().filter(|gateway| role == Role::Gateway || !gateway.separate)
+}
+
+/// The addresses at which questions would come back to this service, whichever process answers them.
+fn own_addresses(settings: &Settings, listeners: Option<&Listeners>) -> Vec<SocketAddr> {
+    match listeners {
+        Some(listeners) => listeners.addresses().into_iter().map(|(address, _)| address).collect(),
+        None => settings.server.listen.clone(),
     }
 }
 
@@ -287,8 +335,8 @@ fn ended_early(ended: Result<io::Result<()>, JoinError>) -> io::Error {
 }
 
 /// Each address once.
-fn addresses(listening: &[(SocketAddr, Transport)]) -> String {
-    let shown = listening.iter().filter(|(_, transport)| *transport != Transport::Tcp);
+fn addresses(listening: &[(SocketAddr, &str)]) -> String {
+    let shown = listening.iter().filter(|(_, transport)| *transport != Transport::Tcp.name());
     shown.map(|(address, _)| address.to_string()).collect::<Vec<_>>().join(" ")
 }
 

@@ -30,8 +30,8 @@ enum Body<'a> {
     Negative,
     /// The HINFO that answers ANY (RFC 8482).
     Hinfo,
-    /// Static addresses of one family.
-    Addresses(&'a [IpAddr]),
+    /// Addresses of one family, from the settings, with their TTL.
+    Addresses(&'a [IpAddr], u32),
     /// A TXT record with how things stand for the client.
     Standing(Standing<'a>),
     /// An upstream's answer.
@@ -100,12 +100,21 @@ impl<'a> Reply<'a> {
         Self { rcode: Rcode::NOERROR, body: Body::Hinfo, note: None }
     }
 
-    /// Addresses from the settings; all of one family.
+    /// Static addresses from the settings; all of one family.
     pub(crate) fn addresses(addresses: &'a [IpAddr]) -> Self {
+        Self::own(addresses, STATIC_TTL)
+    }
+
+    /// The gateway's addresses, for a name that is reached through it; all of one family.
+    pub(crate) fn steered(addresses: &'a [IpAddr]) -> Self {
+        Self::own(addresses, STEERED_TTL)
+    }
+
+    fn own(addresses: &'a [IpAddr], ttl: u32) -> Self {
         if addresses.is_empty() {
             return Self::no_data();
         }
-        Self { rcode: Rcode::NOERROR, body: Body::Addresses(addresses), note: None }
+        Self { rcode: Rcode::NOERROR, body: Body::Addresses(addresses, ttl), note: None }
     }
 
     /// How things stand for the client.
@@ -196,7 +205,7 @@ impl Writer {
         out[AUTHORITY_COUNT..][..2].copy_from_slice(&authorities.to_be_bytes());
         let text_room = match reply.body {
             Body::Upstream(_) => limit,
-            Body::Empty | Body::Negative | Body::Hinfo | Body::Addresses(_) | Body::Standing(_) => {
+            Body::Empty | Body::Negative | Body::Hinfo | Body::Addresses(..) | Body::Standing(_) => {
                 limit.min(query.len + MAX_GROWTH)
             }
         };
@@ -216,7 +225,7 @@ impl Writer {
                 push_record(rtype::HINFO, ANY_TTL, b"\x07RFC8482\x00", out);
                 [1, 0]
             }
-            Body::Addresses(addresses) => [push_addresses(addresses, out), 0],
+            Body::Addresses(addresses, ttl) => [push_addresses(addresses, ttl, out), 0],
             Body::Standing(standing) => {
                 push_text(&standing, out);
                 [1, 0]
@@ -298,11 +307,11 @@ fn push_record(record_type: u16, ttl: u32, data: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(data);
 }
 
-fn push_addresses(addresses: &[IpAddr], out: &mut Vec<u8>) -> u16 {
+fn push_addresses(addresses: &[IpAddr], ttl: u32, out: &mut Vec<u8>) -> u16 {
     for address in addresses {
         match address {
-            IpAddr::V4(address) => push_record(rtype::A, STATIC_TTL, &address.octets(), out),
-            IpAddr::V6(address) => push_record(rtype::AAAA, STATIC_TTL, &address.octets(), out),
+            IpAddr::V4(address) => push_record(rtype::A, ttl, &address.octets(), out),
+            IpAddr::V6(address) => push_record(rtype::AAAA, ttl, &address.octets(), out),
         }
     }
     u16::try_from(addresses.len()).unwrap_or(u16::MAX)
@@ -428,6 +437,8 @@ const MAX_STRING: usize = u8::MAX as usize;
 const UNCACHED: u32 = 0;
 /// Settings change with a restart, which should be seen soon.
 const STATIC_TTL: u32 = 60;
+/// A registry's path changes with the policy, at once but for what clients keep.
+const STEERED_TTL: u32 = 30;
 /// RFC 8482 §4.2 leaves it open; there is no reason to ask again soon.
 const ANY_TTL: u32 = 3600;
 

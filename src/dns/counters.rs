@@ -18,6 +18,7 @@ counters! {
     would_deny: "Questions that resolve only because of audit.",
     would_filter: "Answers under audit that hold what would be filtered.",
     answered_local: "Questions answered from static and built-in names.",
+    answered_steered: "Questions for names that are reached through the gateway.",
     answered_any: "Questions for ANY answered as RFC 8482 has it.",
     filtered_types: "Questions for record types that are not handed out.",
     filtered_private: "Answers from which private addresses were removed.",

@@ -1,7 +1,7 @@
 //! From a packet to its answer. The page to read first.
 //!
 //! ```text
-//! bytes ─accept─▶ query ─judge─▶ verdict ─┬─ denied, static, ANY, record type ──────────────▶ answer ─▶ bytes
+//! bytes ─accept─▶ query ─judge─▶ verdict ─┬─ denied, static, steered, ANY, record type ─────▶ answer ─▶ bytes
 //!                                         └─ cache ─┬─ hit ─────────admit (chain, addresses)─▶ answer ─▶ bytes
 //!                                                   └─ miss ─upstream─▶ admit ──────────────▶ answer ─▶ bytes
 //! ```
@@ -28,7 +28,7 @@ use crate::config::{Ancestors, Settings};
 use crate::event::{Decision, EventSink};
 use crate::name::DomainName;
 use crate::net::counter::Counter;
-use crate::policy::document::CnamePolicy;
+use crate::policy::document::{CnamePolicy, DataPath};
 use crate::policy::judge::{Denial, Permit, Verdict};
 use crate::policy::probe::{self, PROBE_ADDRESS};
 use crate::policy::store::{InForce, PolicyStore};
@@ -41,6 +41,8 @@ pub struct Pipeline {
     clients: Vec<IpNet>,
     record_types: Vec<u16>,
     statics: BTreeMap<DomainName, Addresses>,
+    /// What names are answered that are reached through the gateway.
+    gateway: Addresses,
     localhost: Addresses,
     probe_name: DomainName,
     probe: Addresses,
@@ -87,6 +89,7 @@ impl Pipeline {
             clients: settings.server.clients.clone(),
             record_types: settings.server.record_types.clone(),
             statics: statics.collect(),
+            gateway: settings.gateway.as_ref().map_or_else(Addresses::default, |it| Addresses::of(&it.addresses)),
             localhost: Addresses::of(&[std::net::Ipv4Addr::LOCALHOST.into(), std::net::Ipv6Addr::LOCALHOST.into()]),
             probe_name: probe::name(),
             probe: Addresses::of(&[PROBE_ADDRESS.into()]),
@@ -211,6 +214,9 @@ impl Pipeline {
                 (Reply::any(), &counters.answered_any)
             }
             Verdict::Allow(Permit::Static) => (self.answer_local(case), &counters.answered_local),
+            Verdict::Allow(Permit::Rule(rule)) if rule.data_path() != DataPath::Direct => {
+                (self.steer(case), &counters.answered_steered)
+            }
             Verdict::Allow(permit) if !permit.hands_out(record_type, &self.record_types) && !case.is_audited() => {
                 (Reply::type_not_permitted(), &counters.filtered_types)
             }
@@ -239,6 +245,15 @@ impl Pipeline {
             (Some(addresses), rtype::A) => Reply::addresses(&addresses.v4),
             (Some(addresses), rtype::AAAA) => Reply::addresses(&addresses.v6),
             (Some(_), rtype::TXT) if name == self.probe_name.as_name() => Reply::standing(case.standing()),
+            _ => Reply::no_data(),
+        }
+    }
+
+    /// A name that is reached through the gateway has its addresses and nothing else: no record that could lead past it.
+    fn steer(&self, case: &Case<'_>) -> Reply<'_> {
+        match case.query.question.record_type {
+            rtype::A => Reply::steered(&self.gateway.v4),
+            rtype::AAAA => Reply::steered(&self.gateway.v6),
             _ => Reply::no_data(),
         }
     }

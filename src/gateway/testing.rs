@@ -181,6 +181,7 @@ fn gateway_settings(registry: &Registry, authority: std::path::PathBuf) -> confi
         upstream_roots: None,
         badges: BadgeSource { host: "hub.example".parse().unwrap(), port: registry.address.port() },
         separate: false,
+        metrics: None,
         idle_timeout: Duration::from_secs(60),
         connections: 64,
         connections_per_client: 64,

@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 
 use crate::dns::pipeline::Pipeline;
 use crate::event::EventSink;
+use crate::gateway;
 use crate::net::counter::Reading;
 use crate::observe::exposition::{Exposition, Kind};
 use crate::observe::http::{self, Head, Limits, Reply};
@@ -21,8 +22,10 @@ use crate::upstream::{Resolver, ServerCounters};
 /// Where the numbers come from.
 #[derive(Clone)]
 pub struct Metrics {
-    /// What was answered.
-    pub pipeline: Arc<Pipeline>,
+    /// What was answered; `None`: this process answers no questions.
+    pub pipeline: Option<Arc<Pipeline>>,
+    /// What the gateway did; `None`: this process has none.
+    pub gateway: Option<Arc<gateway::Counters>>,
     /// What was resolved.
     pub resolver: Arc<Resolver>,
     /// What is in force.
@@ -67,7 +70,12 @@ impl Metrics {
         let mut text = Exposition::default();
         self.write_program(&mut text);
         self.write_policy(&mut text);
-        write_dns(&mut text, &self.pipeline.counters().snapshot());
+        if let Some(pipeline) = &self.pipeline {
+            write_dns(&mut text, &pipeline.counters().snapshot());
+        }
+        if let Some(gateway) = &self.gateway {
+            write_gateway(&mut text, &gateway.snapshot());
+        }
         self.write_upstream(&mut text);
         self.write_log(&mut text);
         text.finish()
@@ -148,6 +156,13 @@ fn write_dns(text: &mut Exposition, readings: &[Reading]) {
     }
     for reading in readings.iter().filter(|reading| transport(reading).is_none()) {
         text.single(&format!("pullgate_{}_total", reading.name), Kind::Counter, reading.help, reading.value);
+    }
+}
+
+/// The gateway's counters, each as a family.
+fn write_gateway(text: &mut Exposition, readings: &[Reading]) {
+    for reading in readings {
+        text.single(&format!("pullgate_gateway_{}_total", reading.name), Kind::Counter, reading.help, reading.value);
     }
 }
 

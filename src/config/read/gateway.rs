@@ -19,6 +19,7 @@ impl<'s> Reader<'_, 's> {
         let authority = table.take("ca").and_then(|node| self.path(node));
         let upstream_roots = table.take("upstream-ca").and_then(|node| self.path(node));
         let separate = table.take("separate").and_then(|node| node.boolean(self.report)).unwrap_or_default();
+        let metrics = table.take("metrics").and_then(|node| self.metrics_listener(node));
         let idle_timeout = self.duration(table, "idle-timeout", IDLE_TIMES).unwrap_or(DEFAULT_IDLE);
         let connections = self.count(table, "connections").unwrap_or(DEFAULT_CONNECTIONS);
         let per_client = self.count(table, "connections-per-client").unwrap_or(DEFAULT_PER_CLIENT);
@@ -34,6 +35,7 @@ impl<'s> Reader<'_, 's> {
             upstream_roots: upstream_roots.map(|path| path.value),
             badges: badges.map(|badges| badges.value).unwrap_or_default(),
             separate,
+            metrics,
             idle_timeout,
             connections,
             connections_per_client: per_client.min(connections),

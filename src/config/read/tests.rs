@@ -100,6 +100,7 @@ ca = "authority"
 upstream-ca = "/r.pem"
 badges = "https://hub.lab.test"
 separate = true
+metrics = "127.0.0.1:9154"
 idle-timeout = "90s"
 connections = 10
 connections-per-client = 20
@@ -161,6 +162,7 @@ connections-per-client = 20
             upstream_roots: Some("/r.pem".into()),
             badges: BadgeSource { host: "hub.lab.test".parse().unwrap(), port: 443 },
             separate: true,
+            metrics: Some("127.0.0.1:9154".parse().unwrap()),
             idle_timeout: Duration::from_secs(90),
             connections: 10,
             connections_per_client: 10,

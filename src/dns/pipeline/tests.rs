@@ -711,3 +711,67 @@ async fn an_event_says_what_its_question_may_have_to_do_with_a_pull() {
         assert_eq!(lab.events.try_recv().unwrap().bearing, bearing, "{name}");
     }
 }
+
+// ── steered ──
+
+/// A registry that is passed on, one that is inspected, one that is answered as it is.
+const STEERED: &str = r#"
+version = 1
+[[registry]]
+name = "passed"
+hosts = ["ok.example"]
+redirects = [".good.example"]
+path = "pass"
+[[registry]]
+name = "inspected"
+hosts = ["inspected.example"]
+redirects = ["direct.example"]
+path = "inspect"
+[[images]]
+registry = "inspected"
+[[registry]]
+name = "trial"
+hosts = ["trial.example"]
+path = "pass"
+mode = "audit"
+"#;
+
+async fn steering(addresses: &[&str]) -> Lab {
+    let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+    let text = format!("[gateway]\naddress = {:?}", addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>());
+    let source = crate::diagnostic::Source::new("pullgate.toml", text);
+    let (settings, _) = Settings::parse(&source, &crate::config::Environment::default()).unwrap();
+    Lab::with(STEERED, |lab| lab.gateway = settings.gateway).await
+}
+
+#[tokio::test]
+async fn a_steered_name_has_the_gateways_addresses_and_no_record_that_leads_past_it() {
+    let lab = steering(&["192.0.2.53", "10.0.0.53", "2001:db8::53"]).await;
+    for name in ["ok.example", "a.good.example", "inspected.example"] {
+        let answer = lab.ask_for(name, RecordType::A).await;
+        assert_eq!(addresses(&answer), ["192.0.2.53", "10.0.0.53"], "{name}");
+        assert_eq!(answer.answers[0].ttl, 30);
+        assert_eq!(addresses(&lab.ask_for(name, RecordType::AAAA).await), ["2001:db8::53"], "{name}");
+        for record_type in [RecordType::HTTPS, RecordType::SVCB, RecordType::CNAME, RecordType::TXT] {
+            assert!(is_no_data(&lab.ask_for(name, record_type).await), "{name} {record_type}");
+        }
+    }
+    assert_eq!(lab.upstream.asked(), [], "nothing of it is asked upstream");
+    assert_eq!(lab.pipeline.counters().answered_steered.value(), 18);
+}
+
+#[tokio::test]
+async fn a_family_that_the_gateway_has_not_is_answered_without_records() {
+    let lab = steering(&["192.0.2.53"]).await;
+    assert!(is_no_data(&lab.ask_for("ok.example", RecordType::AAAA).await));
+}
+
+#[tokio::test]
+async fn what_is_not_looked_into_and_what_is_on_trial_is_answered_as_it_is() {
+    let lab = steering(&["192.0.2.53"]).await;
+    for name in ["direct.example", "trial.example"] {
+        lab.ask_for(name, RecordType::A).await;
+        assert_eq!(lab.upstream.asked().last().map(|(asked, _)| asked.clone()), Some(name.to_owned()), "{name}");
+    }
+    assert_eq!(lab.pipeline.counters().answered_steered.value(), 0);
+}

@@ -15,6 +15,7 @@
 
 mod catalogue;
 mod expand;
+mod recognize;
 
 use std::fmt;
 
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::catalogue::{catalogue, find, nearest};
 pub use self::expand::{Expansion, Fault, Subject, Warning, WarningKind};
+pub use self::recognize::{Recognized, recognize};
 
 /// One registry, or one tool that registries are used with.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -11,5 +11,6 @@
 pub mod doctor;
 pub mod edit;
 pub mod engine;
+pub mod import;
 pub mod machine;
 pub mod setup;

@@ -6,6 +6,7 @@ mod completions;
 mod doctor;
 mod failure;
 mod gateway;
+mod images;
 mod log;
 mod man;
 mod options;
@@ -46,6 +47,7 @@ enum Command {
     Status(status::Arguments),
     Log(log::Arguments),
     Preset(preset::Arguments),
+    Images(images::Arguments),
     Doctor(doctor::Arguments),
     Setup(setup::Arguments),
     Completions(completions::Arguments),
@@ -76,6 +78,7 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Outcome {
         Some(Command::Status(arguments)) => status::run(options, arguments, output),
         Some(Command::Log(arguments)) => log::run(options, arguments, output),
         Some(Command::Preset(arguments)) => preset::run(arguments, output),
+        Some(Command::Images(arguments)) => images::run(options, arguments, output),
         Some(Command::Doctor(arguments)) => doctor::run(options, arguments, output),
         Some(Command::Setup(arguments)) => setup::run(options, arguments, output),
         Some(Command::Completions(arguments)) => completions::run(arguments, Cli::command(), output),
@@ -96,6 +99,7 @@ fn used_options(command: Option<&Command>) -> &'static [&'static str] {
             &["--config", "--socket"]
         }
         Some(Command::Setup(_)) => &["--config", "--listen"],
+        Some(Command::Images(_)) => &["--config"],
         Some(Command::Preset(_) | Command::Completions(_) | Command::Man(_)) => &[],
     }
 }
@@ -117,6 +121,7 @@ Examples:
   pullgate check ghcr.io --policy ./policy.d   would ghcr.io resolve, and why
   pullgate policy lint ./policy.d              every fault and warning, with its place
   pullgate preset list                         registries whose hosts ship with the program
+  pullgate images import registry.json         a policy from what is set at Docker
   pullgate log --follow                        what is being denied, live
   pullgate doctor                              is it in force here, and what gets round it
   pullgate setup                               how to make this machine's clients ask it

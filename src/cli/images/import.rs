@@ -25,9 +25,9 @@ use crate::tree::MAX_INPUT;
 ///   registry.json        {"allowedOrgs": ["myorg"]}: organizations
 ///   settings of the Hub  what GET https://hub.docker.com/v2/orgs/NAME/settings answers (Image Access
 ///                        Management), or .../settings/registry-access-management
-///   Terraform            *.tf and *.tf.json with the resources docker_org_setting_image_access_management,
-///                        _image_access_allowlist, _namespace and _registry_access_management; or
-///                        what `terraform show -json` prints, which has the values of variables too
+///   Terraform            *.tf and *.tf.json with resources docker_org_setting_...: image_access_management,
+///                        image_access_allowlist, namespace, registry_access_management; or what
+///                        `terraform show -json` prints, which has the values of variables too
 ///
 /// A registry whose hosts ship with pullgate becomes its preset; of others the hosts that downloads
 /// are redirected to have to be found (`pullgate log`). What only Terraform can work out is told, and
@@ -40,7 +40,8 @@ use crate::tree::MAX_INPUT;
 ///   pullgate images import *.tf --output docker.toml
 ///   terraform show -json | pullgate images import - --output docker.toml
 ///
-/// JSON (--json): written (the path of --output), registries, images, left_out, remarks, warnings, policy (the text)
+/// JSON (--json): written (the path of --output), registries, images, left_out, remarks, warnings,
+///   policy (the text)
 ///
 /// Exit codes:
 ///   0   drafted; what could not be taken over is told on standard error and in the text

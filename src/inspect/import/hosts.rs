@@ -107,9 +107,9 @@ impl Entries {
             return entry.add(allowed, ": one of the hosts of this preset");
         }
         let host = allowed.host.to_string();
-        let called = allowed.friendly_name.map(slug).filter(|slug| !slug.is_empty());
-        let name = self.unused(&called.unwrap_or_else(|| slug(&host)));
-        let mut entry = RegistryEntry::of_host(name, host);
+        let mut names = allowed.friendly_name.into_iter().chain([host.as_str(), "registry"]).map(slug);
+        let name = self.unused(&names.find(|name| !name.is_empty()).unwrap_or_default());
+        let mut entry = RegistryEntry::of_host(name, host.clone());
         entry.add(allowed, "");
         entry.remarks.push(match recognized {
             Some(recognized) => better_preset(recognized),

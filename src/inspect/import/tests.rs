@@ -340,6 +340,12 @@ fn names_that_hold_line_ends_stay_in_their_comments() {
     assert_eq!(code(&drafted), "version = 1\n[[registry]]\nname = \"x-registry-y\"\nhosts = [\"a.example\"]");
 }
 
+#[test]
+fn a_registry_whose_name_has_no_letter_is_called_one() {
+    let text = r#"{"enabled": true, "custom_registries": [{"address": "-", "friendly_name": "?", "allowed": true}]}"#;
+    assert!(policy("a.json", text).ends_with("name = \"registry\"\nhosts = [\"-\"]"));
+}
+
 /// Texts that get far: words of the formats between arbitrary ones.
 fn fragments() -> impl Strategy<Value = String> {
     let word = prop_oneof![

@@ -47,9 +47,9 @@ enum Command {
     Status(status::Arguments),
     Log(log::Arguments),
     Preset(preset::Arguments),
-    Images(images::Arguments),
     Doctor(doctor::Arguments),
     Setup(setup::Arguments),
+    Images(images::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -78,9 +78,9 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Outcome {
         Some(Command::Status(arguments)) => status::run(options, arguments, output),
         Some(Command::Log(arguments)) => log::run(options, arguments, output),
         Some(Command::Preset(arguments)) => preset::run(arguments, output),
-        Some(Command::Images(arguments)) => images::run(options, arguments, output),
         Some(Command::Doctor(arguments)) => doctor::run(options, arguments, output),
         Some(Command::Setup(arguments)) => setup::run(options, arguments, output),
+        Some(Command::Images(arguments)) => images::run(options, arguments, output),
         Some(Command::Completions(arguments)) => completions::run(arguments, Cli::command(), output),
         Some(Command::Man(arguments)) => man::run(arguments, Cli::command(), output),
         Some(Command::Gateway(gateway::Arguments {})) => gateway::run(options, output),
@@ -99,7 +99,7 @@ fn used_options(command: Option<&Command>) -> &'static [&'static str] {
             &["--config", "--socket"]
         }
         Some(Command::Setup(_)) => &["--config", "--listen"],
-        Some(Command::Images(_)) => &["--config"],
+        Some(Command::Images(arguments)) => arguments.used_options(),
         Some(Command::Preset(_) | Command::Completions(_) | Command::Man(_)) => &[],
     }
 }

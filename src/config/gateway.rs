@@ -186,6 +186,8 @@ fn write(example: &str) -> String {
     format!("write it as in `{example}`")
 }
 
+/// Where `pullgate images ca` keeps the authority.
+pub const DEFAULT_AUTHORITY: &str = "/etc/pullgate/ca";
 const PROXY_EXAMPLE: &str = "http://proxy.corp.example:8080";
 /// Where the Hub's web pages ask, too.
 const HUB: &str = "https://hub.docker.com";

@@ -7,7 +7,7 @@ mod settings;
 mod upstream_server;
 
 pub use environment::{Environment, SYSTEM_SOCKET};
-pub use gateway::{BadgeSource, Gateway, ParentProxy, ProxyHost};
+pub use gateway::{BadgeSource, DEFAULT_AUTHORITY, Gateway, ParentProxy, ProxyHost};
 pub use settings::{
     Ancestors, Blocked, Cache, Control, Log, LogFormat, Policy, PolicySource, QueryLog, Route, Server, Settings, Tls,
     Upstream, UpstreamServer,

@@ -13,6 +13,7 @@ mod create;
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Reverse;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 pub use self::certificate::{CaCertificate, CertificateFault, Subtree, parse_pem};
-pub use self::constraint::{Constraint, SharedTail, constraints};
+pub use self::constraint::{Constraint, SharedTail, constraints, inspected};
 pub use self::create::{Creation, create};
 
 use crate::name::DomainName;
@@ -63,6 +64,22 @@ pub struct Stored {
     pub certificate: CaCertificate,
     /// What stands above it, where somebody else signed it.
     pub above: Vec<CertificateDer<'static>>,
+}
+
+/// What a file of the folder is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// It signs.
+    InUse,
+    /// It will sign when its time comes.
+    Next,
+    /// It signed before, and what it signed still counts.
+    Previous,
+    /// It is trusted, but has no key here to sign with.
+    WithoutKey,
+    /// Its time is over.
+    Expired,
 }
 
 /// A certificate and its key.
@@ -135,7 +152,7 @@ impl Authority {
         if pairs.is_empty() {
             return Err(AuthorityError::Missing(folder.to_owned()));
         }
-        pairs.sort_by_key(|pair| std::cmp::Reverse(pair.stored.certificate.not_before()));
+        pairs.sort_by_key(|pair| Reverse(pair.stored.certificate.not_before()));
         if !pairs.iter().any(|pair| pair.stored.certificate.is_valid(now)) {
             return Err(AuthorityError::NoneValid(folder.to_owned()));
         }
@@ -233,10 +250,41 @@ pub fn read_folder(folder: &Path) -> Result<Vec<Stored>, AuthorityError> {
     paths.into_iter().map(read_stored).collect()
 }
 
-/// Of a folder's files the one that signs at a moment: the newest that is valid and has a key beside it.
+/// The certificates of a folder, or of a file of them that was made from one.
+///
+/// # Errors
+/// As [`read_folder`]; there is neither.
+pub fn read_certificates(path: &Path) -> Result<Vec<CaCertificate>, AuthorityError> {
+    if path.is_file() {
+        let text = read_limited(path)?.unwrap_or_default();
+        return parse_pem(&text).map_err(|fault| AuthorityError::Certificate { path: path.to_owned(), fault });
+    }
+    let all: Vec<CaCertificate> = read_folder(path)?.into_iter().map(|stored| stored.certificate).collect();
+    if all.is_empty() { Err(AuthorityError::Missing(path.to_owned())) } else { Ok(all) }
+}
+
+/// What each of a folder's files is at a moment, in their order.
+pub fn states(files: &[Stored], now: SystemTime) -> Vec<State> {
+    let state = |stored: &Stored| {
+        let certificate = &stored.certificate;
+        match () {
+            () if certificate.not_after() <= now => State::Expired,
+            () if !stored.key_path().exists() => State::WithoutKey,
+            () if certificate.not_before() > now => State::Next,
+            () => State::Previous,
+        }
+    };
+    let mut states: Vec<State> = files.iter().map(state).collect();
+    let usable = (0..files.len()).filter(|&index| states[index] == State::Previous);
+    if let Some(newest) = usable.min_by_key(|&index| Reverse(files[index].certificate.not_before())) {
+        states[newest] = State::InUse;
+    }
+    states
+}
+
+/// Of a folder's files the one that signs at a moment.
 pub fn in_use(files: &[Stored], now: SystemTime) -> Option<&Stored> {
-    let usable = files.iter().filter(|stored| stored.certificate.is_valid(now) && stored.key_path().exists());
-    usable.max_by_key(|stored| stored.certificate.not_before())
+    files.iter().zip(states(files, now)).find(|(_, state)| *state == State::InUse).map(|(stored, _)| stored)
 }
 
 fn read_stored(path: PathBuf) -> Result<Stored, AuthorityError> {

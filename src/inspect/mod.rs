@@ -14,3 +14,4 @@ pub mod engine;
 pub mod import;
 pub mod machine;
 pub mod setup;
+pub mod trust;

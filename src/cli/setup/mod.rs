@@ -1,6 +1,7 @@
 //! `pullgate setup`: what to put where so that a machine's clients ask pullgate; shown, written or undone.
 
 mod buildkit;
+pub(super) mod ca;
 mod colima;
 mod containerd;
 mod docker;
@@ -67,19 +68,19 @@ use crate::inspect::setup::{self, ApplyFault, Command, OnForeignChange, Request,
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
+    /// The address at which clients reach pullgate; once for each address family [default: from server.listen]
+    #[arg(long, global = true, value_name = "IP")]
+    address: Vec<IpAddr>,
     #[command(flatten)]
     how: How,
     #[command(subcommand)]
     target: Option<Target>,
 }
 
-/// Options that every target takes.
+/// What is done with a target's plan.
 #[derive(Debug, clap::Args)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
-struct How {
-    /// The address at which clients reach pullgate; once for each address family [default: from server.listen]
-    #[arg(long, global = true, value_name = "IP")]
-    address: Vec<IpAddr>,
+pub(super) struct How {
     /// Write the changes; what they replace is kept for --undo
     #[arg(long, global = true)]
     write: bool,
@@ -114,22 +115,36 @@ struct Site {
 pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output) -> Outcome {
     let how = &arguments.how;
     how.check()?;
-    let site = site(options, how)?;
+    check_addresses(&arguments.address)?;
+    let site = site(options, how, &arguments.address)?;
     match &arguments.target {
         None if how.write || how.undo => Err(usage("setup what?", Some("`pullgate setup` lists the targets"))),
         None => overview(&site, how, output),
-        Some(target) if how.undo => undo(target, &site, how, output),
-        Some(target) => plan(target, &site, options, how, output),
+        Some(target) => set_up(target, &site, options, how, output),
     }
+}
+
+/// Does the same for the target `ca`, which other commands lead to.
+pub(super) fn ca(options: &Options, how: &How, arguments: &ca::Arguments, output: &mut Output) -> Outcome {
+    how.check()?;
+    set_up(&Target::Ca(arguments.clone()), &site(options, how, &[])?, options, how, output)
+}
+
+fn set_up(target: &Target, site: &Site, options: &Options, how: &How, output: &mut Output) -> Outcome {
+    if how.undo { undo(target, site, how, output) } else { plan(target, site, options, how, output) }
+}
+
+fn check_addresses(addresses: &[IpAddr]) -> Result<(), Failure> {
+    let of_family = |is_ipv4| addresses.iter().filter(|address| address.is_ipv4() == is_ipv4).count();
+    if of_family(true) > 1 || of_family(false) > 1 {
+        let hint = "clients fall to the second when the first is late; name one for each address family";
+        return Err(usage("--address names two of one family", Some(hint)));
+    }
+    Ok(())
 }
 
 impl How {
     fn check(&self) -> Result<(), Failure> {
-        let of_family = |is_ipv4| self.address.iter().filter(|address| address.is_ipv4() == is_ipv4).count();
-        if of_family(true) > 1 || of_family(false) > 1 {
-            let hint = "clients fall to the second when the first is late; name one for each address family";
-            return Err(usage("--address names two of one family", Some(hint)));
-        }
         if self.write && self.undo {
             return Err(usage("--write and --undo contradict each other", None));
         }
@@ -157,11 +172,13 @@ impl How {
     }
 }
 
-fn site(options: &Options, how: &How) -> Result<Site, Failure> {
+fn site(options: &Options, how: &How, addresses: &[IpAddr]) -> Result<Site, Failure> {
     let machine = how.root.as_deref().map_or_else(Machine::here, Machine::under);
     let settings = options.settings_of(&machine)?.settings;
     let records = setup::folder_of_records(&machine, &Environment::of_process());
-    Ok(Site { machine, request: Request { addresses: how.address.clone(), listen: settings.server.listen }, records })
+    let authority = settings.gateway.map(|gateway| gateway.authority);
+    let request = Request { addresses: addresses.to_vec(), listen: settings.server.listen, authority };
+    Ok(Site { machine, request, records })
 }
 
 fn overview(site: &Site, how: &How, output: &mut Output) -> Outcome {

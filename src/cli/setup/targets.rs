@@ -4,8 +4,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{
-    buildkit, colima, containerd, docker, kubernetes, libvirt, lima, networkmanager, podman, rancher_desktop, redirect,
-    resolv_conf, resolved, wsl,
+    buildkit, ca, colima, containerd, docker, kubernetes, libvirt, lima, networkmanager, podman, rancher_desktop,
+    redirect, resolv_conf, resolved, wsl,
 };
 use crate::inspect::machine::Machine;
 use crate::inspect::setup::{Plan, Request, SetupFault};
@@ -53,6 +53,7 @@ targets! {
     Colima(colima::Arguments),
     RancherDesktop(rancher_desktop::Arguments),
     Redirect(redirect::Arguments),
+    Ca(ca::Arguments),
 }
 
 /// The options of one target, and where it is planned.

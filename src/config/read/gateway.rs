@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{Reader, socket, static_address, values};
-use crate::config::gateway::{BadgeSource, Gateway, HTTPS_PORT, ParentProxy};
+use crate::config::gateway::{BadgeSource, DEFAULT_AUTHORITY, Gateway, HTTPS_PORT, ParentProxy};
 use crate::tree::{Node, Report, Table, Value, Written};
 
 impl<'s> Reader<'_, 's> {
@@ -111,8 +111,6 @@ fn complaint(address: IpAddr) -> Option<(String, String)> {
     None
 }
 
-/// Where `pullgate images ca` keeps it.
-const DEFAULT_AUTHORITY: &str = "/etc/pullgate/ca";
 /// The port that squid made customary.
 const PROXY_PORT: u16 = 3128;
 /// Longer than an engine takes to unpack a layer while it holds its connection.

@@ -89,7 +89,7 @@ impl CaCertificate {
         let is_self_signed = read.subject().as_raw() == read.issuer().as_raw();
         // Of the names only those of hosts are constrained, and only if one is listed.
         let permitted = (!permitted.is_empty()).then_some(permitted);
-        Ok(Self { subject, public_key, not_before, not_after, permitted, excluded, is_self_signed, der })
+        Ok(Self { der, subject, public_key, not_before, not_after, permitted, excluded, is_self_signed })
     }
 
     /// Its bytes.
@@ -160,6 +160,11 @@ impl Subtree {
         let base = text.strip_prefix('.').unwrap_or(text);
         let base = if base.is_empty() { Some(DomainName::root()) } else { base.parse().ok() };
         Some(Self { base: base?, below_only: text.starts_with('.') })
+    }
+
+    /// The name, without the dot.
+    pub fn base(&self) -> &DomainName {
+        &self.base
     }
 
     /// Whether it holds a name.

@@ -2,9 +2,12 @@
 
 use std::fmt;
 
+use super::Subtree;
 use crate::name::{DomainName, NameRef};
+use crate::policy::document::DataPath;
 use crate::policy::pattern::{LabelPattern, Pattern};
 use crate::policy::shared_suffix;
+use crate::policy::snapshot::Snapshot;
 
 /// A name that an authority may sign for, and with it all below: constraints know no other form (RFC 5280 §4.2.1.10).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +20,12 @@ pub struct SharedTail {
     pub constraint: Constraint,
     /// The pattern it comes from.
     pub pattern: Pattern,
+}
+
+/// The patterns whose names a policy has inspected, in file order.
+pub fn inspected(policy: &Snapshot) -> Vec<Pattern> {
+    let rules = policy.rules().filter(|rule| rule.data_path() == DataPath::Inspect);
+    rules.filter_map(|rule| Pattern::parse(&rule.pattern().to_string()).ok()).collect()
 }
 
 /// The constraints that cover patterns, none twice and none below another; and those that reach strangers' names.
@@ -49,6 +58,11 @@ impl Constraint {
         labels.join(".").parse().ok().map(Self)
     }
 
+    /// The name itself.
+    pub fn name(&self) -> NameRef<'_> {
+        self.0.as_name()
+    }
+
     /// Whether it lets an authority sign for a name.
     pub fn permits(&self, name: NameRef<'_>) -> bool {
         name.is_within(self.0.as_name())
@@ -57,6 +71,13 @@ impl Constraint {
     /// Whether strangers have names under it: a public suffix, or one where a vendor's customers get theirs.
     fn is_shared(&self) -> bool {
         Pattern::parse(&format!(".{}", self.0)).map_or(true, |below| shared_suffix::warning(&below).is_some())
+    }
+}
+
+impl From<&Subtree> for Constraint {
+    /// The narrowest that covers what another certificate is for.
+    fn from(subtree: &Subtree) -> Self {
+        Self(subtree.base().clone())
     }
 }
 

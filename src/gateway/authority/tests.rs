@@ -46,7 +46,7 @@ fn verify(
     at: SystemTime,
 ) -> Result<(), String> {
     let mut roots = RootCertStore::empty();
-    trusted.iter().for_each(|der| roots.add(der.clone()).unwrap());
+    roots.add_parsable_certificates(trusted.iter().cloned());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
     let at = UnixTime::since_unix_epoch(at.duration_since(SystemTime::UNIX_EPOCH).unwrap());
@@ -279,7 +279,7 @@ fn a_certificate_is_written_again_as_it_was_and_its_fingerprint_is_that_of_its_b
     let folder = folder();
     let stored = make(&folder, &["ghcr.io"], now());
     let again = parse_pem(stored.certificate.to_pem().as_bytes()).unwrap();
-    assert_eq!(again, [stored.certificate.clone()]);
+    assert_eq!(again, std::slice::from_ref(&stored.certificate));
     assert_eq!(fs::read_to_string(&stored.path).unwrap().replace('\r', ""), stored.certificate.to_pem());
     let fingerprint = stored.certificate.fingerprint();
     assert_eq!(fingerprint.len(), 32 * 3 - 1);

@@ -6,20 +6,25 @@
 //! buildx copies the settings into a builder when it creates it ([buildx create], since 0.9 also from
 //! buildkitd.default.toml), so those there are have to be created anew.
 //!
+//! Such a builder has a bundle of its own as well. What was added to this machine's ([`super::ca`]) is named as `ca` of the
+//! registries that it is for: buildx copies the files into the builder.
+//!
 //! [resolvconf.go]: https://github.com/moby/buildkit/issues/2404
 //! [buildkitd.toml]: https://github.com/moby/buildkit/blob/master/docs/buildkitd.toml.md
 //! [buildx create]: https://docs.docker.com/reference/cli/docker/buildx/create/#buildkitd-config
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
 use serde::Deserialize;
 use toml_edit::Array;
 
-use super::{Command, Plan, Request, SetupFault};
-use crate::inspect::edit::toml;
+use super::{Command, Plan, Request, SetupFault, ca};
+use crate::gateway::authority::{CaCertificate, parse_pem};
+use crate::inspect::edit::{EditFault, toml};
 use crate::inspect::machine::Machine;
+use crate::inspect::trust::{self, Anchor};
 
 /// The target's name on the command line.
 pub const TARGET: &str = "buildkit";
@@ -59,8 +64,17 @@ pub fn plan(machine: &Machine, request: &Request, options: &Options) -> Result<P
         plan.command("systemctl --user restart buildkit.service", "the same for the user's own daemon");
     }
     if has_buildx {
-        set_servers(&mut plan, machine, &buildx(&options.home).join("buildkitd.default.toml"), &address)?;
-        renew_builders(&mut plan, machine, &options.home, &address)?;
+        let settings = buildx(&options.home).join("buildkitd.default.toml");
+        let needs = Needs { address, added: ca::added(machine)? };
+        let why = "builders ask pullgate in RUN steps, and trust the authority that was added here";
+        plan.edit(
+            machine,
+            &settings,
+            |text| needs.write(text),
+            if needs.added.is_empty() { WHY_SERVERS } else { why },
+        )?;
+        renew_builders(&mut plan, machine, &options.home, &needs)?;
+        ca::remind(&mut plan, machine, request)?;
         plan.note(
             "a builder of buildx is a container of the engine: what it pulls itself it resolves by the engine's `dns` \
              (`pullgate setup docker`), also after this",
@@ -74,8 +88,40 @@ pub fn plan(machine: &Machine, request: &Request, options: &Options) -> Result<P
 
 fn set_servers(plan: &mut Plan, machine: &Machine, path: &Path, address: &str) -> Result<(), SetupFault> {
     let servers: Array = [address].into_iter().collect();
-    let why = "RUN steps ask pullgate; without this, a server on loopback becomes 8.8.8.8 there";
-    plan.edit(machine, path, |text| toml::set(text, SETTING, servers), why)
+    plan.edit(machine, path, |text| toml::set(text, SETTING, servers), WHY_SERVERS)
+}
+
+/// What a builder of buildx has to be created with.
+struct Needs {
+    /// Whom its steps ask.
+    address: String,
+    /// The certificates that it has to trust.
+    added: Vec<Anchor>,
+}
+
+impl Needs {
+    /// Its settings, with all else kept.
+    fn write(&self, text: &str) -> Result<String, EditFault> {
+        let servers: Array = [self.address.as_str()].into_iter().collect();
+        let mut text = toml::set(text, SETTING, servers)?;
+        for registry in self.registries() {
+            let setting = ["registry", &registry, "ca"];
+            let listed = toml::read(&text, &setting)?;
+            let listed = listed.iter().filter_map(|value| value.as_array()).flatten().filter_map(|path| path.as_str());
+            let foreign = listed.filter(|path| !trust::is_ours(path.as_ref())).map(str::to_owned);
+            let ours = self.added.iter().map(|anchor| anchor.path.display().to_string());
+            let files: Array = foreign.chain(ours).collect();
+            text = toml::set(&text, &setting, files)?;
+        }
+        Ok(text)
+    }
+
+    /// The registries that the certificates are for, by the names that people type.
+    fn registries(&self) -> BTreeSet<String> {
+        let permitted = self.added.iter().flat_map(|anchor| anchor.certificate.permitted().unwrap_or_default());
+        let typed = |name: String| if name == HUB_HOST { HUB.to_owned() } else { name };
+        permitted.map(|subtree| typed(subtree.base().to_string())).collect()
+    }
 }
 
 /// A builder as buildx keeps it, with its machines.
@@ -101,7 +147,7 @@ struct BuilderNode {
 }
 
 /// Creates those builders of containers anew that were created without the setting; their cache is kept.
-fn renew_builders(plan: &mut Plan, machine: &Machine, home: &Path, address: &str) -> Result<(), SetupFault> {
+fn renew_builders(plan: &mut Plan, machine: &Machine, home: &Path, needs: &Needs) -> Result<(), SetupFault> {
     let folder = buildx(home).join("instances");
     for path in machine.list(&folder).map_err(|error| SetupFault::reading(&folder, &error))? {
         let text = SetupFault::read(machine, &path)?.unwrap_or_default();
@@ -109,7 +155,7 @@ fn renew_builders(plan: &mut Plan, machine: &Machine, home: &Path, address: &str
             plan.note(format!("{} is no builder that can be read: create it anew by hand", path.display()));
             continue;
         };
-        if builder.driver == "docker-container" && !builder.nodes.iter().all(|node| node.asks(address)) {
+        if builder.driver == "docker-container" && !builder.nodes.iter().all(|node| node.has(needs)) {
             builder.renew(plan);
         }
     }
@@ -136,6 +182,18 @@ impl Builder {
 }
 
 impl BuilderNode {
+    /// Whether it was created with what it needs.
+    fn has(&self, needs: &Needs) -> bool {
+        let held: Vec<CaCertificate> = self.contents().filter_map(|text| parse_pem(&text).ok()).flatten().collect();
+        self.asks(&needs.address) && needs.added.iter().all(|anchor| held.contains(&anchor.certificate))
+    }
+
+    /// What was copied into it.
+    fn contents(&self) -> impl Iterator<Item = Vec<u8>> {
+        let files = self.files.iter().flat_map(BTreeMap::values);
+        files.filter_map(|file| BASE64.decode(file.as_bytes()).ok())
+    }
+
     /// Whether its steps ask this server alone.
     fn asks(&self, address: &str) -> bool {
         let file = self.files.as_ref().and_then(|files| files.get("buildkitd.toml"));
@@ -171,12 +229,20 @@ const BUILDX: &[&str] = &[
     "/usr/local/lib/docker/cli-plugins/docker-buildx",
 ];
 const SETTING: &[&str] = &["dns", "nameservers"];
+const WHY_SERVERS: &str = "RUN steps ask pullgate; without this, a server on loopback becomes 8.8.8.8 there";
+/// Docker Hub by the name of its API, and as BuildKit's settings call it.
+const HUB_HOST: &str = "registry-1.docker.io";
+const HUB: &str = "docker.io";
 const SYSTEM: &str = "/etc/buildkit/buildkitd.toml";
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use super::*;
+    use crate::gateway::authority::{Creation, constraints, create};
     use crate::inspect::setup::testing::{Tree, commands, files, request};
+    use crate::policy::pattern::Pattern;
 
     fn options() -> Options {
         Options { home: "/home/me".into() }
@@ -221,6 +287,38 @@ mod tests {
     }
 
     #[test]
+    fn builders_trust_what_was_added_to_this_machine_for_the_registries_that_it_is_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let patterns = ["registry-1.docker.io", "ghcr.io"].map(|name| Pattern::parse(name).unwrap());
+        let (constraints, _) = constraints(&patterns);
+        let creation = Creation {
+            constraints: &constraints,
+            not_before: SystemTime::now(),
+            lifetime: Duration::from_secs(1000),
+            owner: None,
+        };
+        let pem = create(folder.path(), &creation).unwrap().certificate.to_pem();
+        let installed = "/usr/local/share/ca-certificates/pullgate-1.crt";
+        let before = "[registry.\"ghcr.io\"]\nca = [\"/etc/own.pem\", \"/old/pullgate-0.crt\"]\n";
+        let default = "/home/me/.docker/buildx/buildkitd.default.toml";
+        let tree = Tree::new(&[
+            ("/usr/sbin/update-ca-certificates", ""),
+            (installed, &pem),
+            (default, before),
+            (
+                "/home/me/.docker/buildx/instances/mine",
+                &builder("mine", "docker-container", "[dns]\nnameservers = [\"172.17.0.1\"]\n"),
+            ),
+        ]);
+        let plan = tree.apply(|machine| plan(machine, &request(), &options()));
+        let written = &files(&plan)[0].1;
+        let ca = |registry: &str| toml::read(written, &["registry", registry, "ca"]).unwrap().unwrap().to_string();
+        assert_eq!(ca("docker.io"), format!("[\"{installed}\"]"));
+        assert_eq!(ca("ghcr.io"), format!("[\"/etc/own.pem\", \"{installed}\"]"));
+        assert!(commands(&plan)[0].ends_with("rm --keep-state mine"), "{:?}", plan.commands);
+    }
+
+    #[test]
     fn a_machine_without_buildkit_is_told_what_is_meant_instead() {
         let fault = plan(&Tree::new(&[]).machine(), &request(), &options()).unwrap_err();
         assert!(fault.hint.unwrap().contains("pullgate setup docker"));
@@ -229,7 +327,7 @@ mod tests {
     #[test]
     fn an_address_of_loopback_is_refused() {
         let tree = Tree::new(&[("/usr/bin/buildkitd", "")]);
-        let loopback = Request { addresses: vec!["127.0.0.1".parse().unwrap()], listen: Vec::new() };
+        let loopback = Request { addresses: vec!["127.0.0.1".parse().unwrap()], listen: Vec::new(), authority: None };
         assert!(plan(&tree.machine(), &loopback, &options()).is_err());
     }
 }

@@ -10,6 +10,7 @@
 
 use toml_edit::Array;
 
+use super::ca;
 use super::service::{self, Service};
 use super::{Plan, Request, SetupFault, resolv_conf};
 use crate::inspect::edit::toml;
@@ -43,6 +44,7 @@ pub fn plan(machine: &Machine, request: &Request, scope: Scope) -> Result<Plan, 
         Scope::Host => plan_host(&mut plan, machine, request)?,
         Scope::Engine => plan_engine(&mut plan, machine, request)?,
     }
+    ca::remind(&mut plan, machine, request)?;
     plan.note("pods resolve by what the kubelet gives them: `pullgate setup kubernetes`");
     Ok(plan)
 }

@@ -1,6 +1,7 @@
 //! `setup`: what to put where on a machine so that its clients ask pullgate, and how to take it back.
 
 pub mod buildkit;
+pub mod ca;
 pub mod colima;
 pub mod containerd;
 pub mod docker;

@@ -93,7 +93,7 @@ mod tests {
     }
 
     fn planned(root: &TempDir) -> Plan {
-        let request = Request { addresses: Vec::new(), listen: vec!["127.0.0.1:53".parse().unwrap()] };
+        let request = Request { addresses: Vec::new(), listen: vec!["127.0.0.1:53".parse().unwrap()], authority: None };
         plan(&Machine::under(root.path()), &request).unwrap()
     }
 
@@ -127,7 +127,7 @@ mod tests {
         let root = tree();
         fs::remove_file(root.path().join("etc/resolv.conf")).unwrap();
         symlink("../run/systemd/resolve/stub-resolv.conf", root.path().join("etc/resolv.conf")).unwrap();
-        let request = Request { addresses: vec!["127.0.0.1".parse().unwrap()], listen: Vec::new() };
+        let request = Request { addresses: vec!["127.0.0.1".parse().unwrap()], listen: Vec::new(), authority: None };
         let fault = plan(&Machine::under(root.path()), &request).unwrap_err();
         assert!(fault.hint.unwrap().contains("setup resolved"));
     }

@@ -56,6 +56,8 @@ pub struct Request {
     pub addresses: Vec<IpAddr>,
     /// Where pullgate answers, as its settings say.
     pub listen: Vec<SocketAddr>,
+    /// The folder of the gateway's authority, as its settings say; `None`: it has no gateway.
+    pub authority: Option<PathBuf>,
 }
 
 /// Why there can be no plan.
@@ -255,6 +257,7 @@ mod tests {
         Request {
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
             listen: listen.iter().map(|address| address.parse().unwrap()).collect(),
+            authority: None,
         }
     }
 

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use toml_edit::Array;
 
+use super::ca;
 use super::owner::RESOLV_CONF;
 use super::{Plan, Request, SetupFault, resolv_conf};
 use crate::inspect::edit::toml;
@@ -49,6 +50,7 @@ pub fn plan(machine: &Machine, request: &Request, options: &Options) -> Result<P
         "containers ask pullgate, and no other server",
     )?;
     refuse_later_settings(machine, &own, options)?;
+    ca::remind(&mut plan, machine, request)?;
     notes(&mut plan, machine, request)?;
     Ok(plan)
 }

@@ -59,7 +59,11 @@ impl Tree {
 
 /// A server on the default bridge's address and on loopback.
 pub(super) fn request() -> Request {
-    Request { addresses: Vec::new(), listen: vec!["127.0.0.1:53".parse().unwrap(), "172.17.0.1:53".parse().unwrap()] }
+    Request {
+        addresses: Vec::new(),
+        listen: vec!["127.0.0.1:53".parse().unwrap(), "172.17.0.1:53".parse().unwrap()],
+        authority: None,
+    }
 }
 
 /// The paths that a plan changes, with what they are to hold, or to name if they are links.

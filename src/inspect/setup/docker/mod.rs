@@ -9,6 +9,7 @@ mod listen;
 mod whole;
 
 use self::daemon::Daemon;
+use super::ca;
 use super::plan::{Plan, Request, SetupFault};
 use crate::inspect::machine::Machine;
 
@@ -49,6 +50,7 @@ pub fn plan(machine: &Machine, request: &Request, options: &Options) -> Result<P
         Scope::Machine => whole::plan(machine, request, &daemon)?,
         Scope::Engine => engine::plan(machine, request, &daemon)?,
     };
+    ca::remind(&mut plan, machine, request)?;
     for path in daemon::rootless(machine) {
         plan.note(format!(
             "{path} is of a Docker without root: it reads that file, and its containers ask its own network's resolver"

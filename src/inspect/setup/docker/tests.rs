@@ -39,7 +39,11 @@ fn resolved_tree(files: &[(&str, &str)]) -> TempDir {
 }
 
 fn listening(listen: &[&str]) -> Request {
-    Request { addresses: Vec::new(), listen: listen.iter().map(|address| address.parse().unwrap()).collect() }
+    Request {
+        addresses: Vec::new(),
+        listen: listen.iter().map(|address| address.parse().unwrap()).collect(),
+        authority: None,
+    }
 }
 
 fn planned(root: &TempDir, request: &Request, options: Options) -> Plan {
@@ -120,11 +124,11 @@ fn the_address_for_containers_is_where_pullgate_listens_else_the_bridge() {
 
 #[test]
 fn a_given_address_is_taken_and_loopback_refused() {
-    let gateway = Request { addresses: vec!["198.18.0.1".parse().unwrap()], listen: Vec::new() };
+    let gateway = Request { addresses: vec!["198.18.0.1".parse().unwrap()], listen: Vec::new(), authority: None };
     let plan = planned(&tree(&[]), &gateway, MACHINE);
     assert_eq!(after(&plan, "/etc/docker/daemon.json").as_deref(), Some("{\n  \"dns\": [\"198.18.0.1\"]\n}\n"));
     assert_eq!(after(&plan, "/etc/pullgate/pullgate.toml"), None);
-    let loopback = Request { addresses: vec!["127.0.0.1".parse().unwrap()], listen: Vec::new() };
+    let loopback = Request { addresses: vec!["127.0.0.1".parse().unwrap()], listen: Vec::new(), authority: None };
     assert!(fault(&tree(&[]), &loopback, MACHINE).contains("container"));
 }
 

@@ -84,7 +84,7 @@ fn the_bridges_own_address_is_preferred_and_each_family_gets_its_own() {
     let ipv6 = "  <ip family='ipv6' address='fd18::1' prefix='64'/>\n</network>";
     let both = DEFAULT.replace("</network>", ipv6);
     let listen = ["172.17.0.1:53", "192.168.122.1:53", "[fd18::1]:53"].map(|address| address.parse().unwrap()).to_vec();
-    let text = after(&both, &Request { addresses: Vec::new(), listen });
+    let text = after(&both, &Request { addresses: Vec::new(), listen, authority: None });
     assert!(text.contains("option:dns-server,192.168.122.1'"), "{text}");
     assert!(text.contains("option6:dns-server,[fd18::1]'"), "{text}");
     let given = Request { addresses: vec!["198.18.0.1".parse().unwrap()], ..request() };
@@ -100,7 +100,7 @@ fn a_network_that_is_not_there_or_hands_nothing_out_is_a_fault_that_says_what_wo
     assert!(hint(&[(other, DEFAULT)], &request()).ends_with("there is: other"));
     let bridged = "<network><name>default</name><forward mode='bridge'/><bridge name='br0'/></network>";
     assert!(hint(&[(PATH, bridged)], &request()).contains("pullgate setup redirect"));
-    let loopback = Request { addresses: Vec::new(), listen: vec!["127.0.0.1:53".parse().unwrap()] };
+    let loopback = Request { addresses: Vec::new(), listen: vec!["127.0.0.1:53".parse().unwrap()], authority: None };
     assert!(hint(&[(PATH, DEFAULT)], &loopback).starts_with("add `192.168.122.1:53`"));
 }
 

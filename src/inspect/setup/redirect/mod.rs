@@ -337,6 +337,7 @@ mod tests {
         Request {
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
             listen: listen.iter().map(|address| address.parse().unwrap()).collect(),
+            authority: None,
         }
     }
 

@@ -14,7 +14,7 @@ fn tree(resolv_conf: &str) -> TempDir {
 }
 
 fn request() -> Request {
-    Request { addresses: Vec::new(), listen: vec!["127.0.0.1:53".parse().unwrap()] }
+    Request { addresses: Vec::new(), listen: vec!["127.0.0.1:53".parse().unwrap()], authority: None }
 }
 
 fn after(plan: &Plan, path: &str) -> String {
@@ -54,7 +54,7 @@ fn a_second_plan_changes_nothing() {
 fn another_address_does_not_take_ours_for_the_servers_of_before() {
     let root = tree("nameserver 192.0.2.1\n");
     apply_plan(&root);
-    let other = Request { addresses: vec!["172.17.0.1".parse().unwrap()], listen: Vec::new() };
+    let other = Request { addresses: vec!["172.17.0.1".parse().unwrap()], listen: Vec::new(), authority: None };
     let plan = plan(&Machine::under(root.path()), &other).unwrap();
     assert_eq!(plan.changes.len(), 1);
     assert!(after(&plan, "/etc/resolv.conf").contains("nameserver 172.17.0.1\n"));

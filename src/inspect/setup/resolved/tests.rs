@@ -23,7 +23,7 @@ fn tree(files: &[(&str, &str)]) -> TempDir {
 }
 
 fn request() -> Request {
-    Request { addresses: Vec::new(), listen: vec!["127.0.0.1:53".parse().unwrap()] }
+    Request { addresses: Vec::new(), listen: vec!["127.0.0.1:53".parse().unwrap()], authority: None }
 }
 
 fn planned(root: &TempDir) -> Plan {
@@ -44,7 +44,7 @@ fn the_drop_in_forgets_other_servers_and_takes_every_name() {
     assert_eq!(settings[..4], ["DNS=", "DNS=127.0.0.1", "Domains=~.", "FallbackDNS="]);
     assert!(settings.contains(&"DNSOverTLS=no"));
     assert_eq!(plan.changes.len(), 1);
-    let other = Request { addresses: vec!["198.18.0.1".parse().unwrap()], listen: Vec::new() };
+    let other = Request { addresses: vec!["198.18.0.1".parse().unwrap()], listen: Vec::new(), authority: None };
     let plan = super::plan(&Machine::under(tree(&[]).path()), &other).unwrap();
     assert!(after(&plan, DROP_IN).unwrap().contains("DNS=\nDNS=198.18.0.1\n"));
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use hickory_proto::op::{Edns, Message, MessageType, Query};
 use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::{Name, RData, RecordType};
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
@@ -114,7 +114,25 @@ pub(super) async fn ask(server: SocketAddr, transport: Transport, question: &Que
 /// Whether something at `server` speaks TLS, asked for as `name`. Its certificate does not matter: whoever wants to get
 /// around a policy does not mind.
 pub(super) async fn speaks_tls(server: SocketAddr, name: &str, limit: Duration) -> Result<(), NoAnswer> {
-    time::timeout(limit, shake_hands(server, name)).await.unwrap_or(Err(NoAnswer::TimedOut))
+    is_vouched_for(server, name, &[], limit).await.map(drop)
+}
+
+/// Whether what is at `server`, asked for as `name`, shows a certificate that one of these authorities signed for it.
+pub(super) async fn is_vouched_for(
+    server: SocketAddr,
+    name: &str,
+    authorities: &[CertificateDer<'static>],
+    limit: Duration,
+) -> Result<bool, NoAnswer> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(authorities.iter().cloned());
+    time::timeout(limit, shake_hands(server, name, roots)).await.unwrap_or(Err(NoAnswer::TimedOut))
+}
+
+/// Whether something takes connections at `server`.
+pub(super) async fn connects(server: SocketAddr, limit: Duration) -> Result<(), NoAnswer> {
+    let connected = time::timeout(limit, TcpStream::connect(server)).await.map_err(|_| NoAnswer::TimedOut)?;
+    Ok(connected.map(drop)?)
 }
 
 /// What the system's own resolver says of `name`, `/etc/hosts` and NSS modules included: its addresses; none when it
@@ -162,17 +180,18 @@ async fn ask_tcp(server: SocketAddr, query: &Message) -> Heard {
     read(&answer, query).map(|answer| Answer { from, ..answer }).ok_or(NoAnswer::NotUnderstood)
 }
 
-async fn shake_hands(server: SocketAddr, name: &str) -> Result<(), NoAnswer> {
+/// Whether the certificate that is shown is one of these roots'; without any none is, but only who speaks TLS can get as
+/// far as showing one.
+async fn shake_hands(server: SocketAddr, name: &str, roots: RootCertStore) -> Result<bool, NoAnswer> {
     let stream = TcpStream::connect(server).await?;
-    // Without roots every certificate is refused, which only who speaks TLS can get as far as.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config = config.map_err(|error| NoAnswer::Unreachable(error.to_string()))?;
-    let config = config.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+    let config = config.with_root_certificates(roots).with_no_client_auth();
     let name = ServerName::try_from(name.to_owned()).map_err(|_| NoAnswer::NotUnderstood)?;
     match TlsConnector::from(Arc::new(config)).connect(name, stream).await {
-        Ok(_) => Ok(()),
-        Err(error) if refuses_certificate(&error) => Ok(()),
+        Ok(_) => Ok(true),
+        Err(error) if refuses_certificate(&error) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
@@ -308,22 +327,42 @@ mod tests {
         assert_eq!(heard, Err(NoAnswer::TimedOut));
     }
 
-    #[tokio::test]
-    async fn whoever_shakes_hands_speaks_tls_whatever_its_certificate_says() {
-        let pair = rcgen::generate_simple_self_signed(["other.example".to_owned()]).unwrap();
+    /// A server that shows this certificate for `other.example` to whoever comes.
+    async fn show(pair: &rcgen::CertifiedKey<rcgen::KeyPair>) -> SocketAddr {
         let key = PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config =
             rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let config = config.with_no_client_auth().with_single_cert(vec![pair.cert.der().clone()], key).unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
-            let (stream, _) = listener.accept().await.unwrap();
-            // The client turns away at the certificate.
-            let _ = TlsAcceptor::from(Arc::new(config)).accept(stream).await;
+            while let Ok((stream, _)) = listener.accept().await {
+                // The client may turn away at the certificate.
+                let _ = acceptor.accept(stream).await;
+            }
         });
-        assert_eq!(speaks_tls(address, "dns.example", PATIENCE).await, Ok(()));
+        address
+    }
+
+    #[tokio::test]
+    async fn whoever_shakes_hands_speaks_tls_whatever_its_certificate_says() {
+        let pair = rcgen::generate_simple_self_signed(["other.example".to_owned()]).unwrap();
+        assert_eq!(speaks_tls(show(&pair).await, "dns.example", PATIENCE).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn only_a_certificate_of_a_known_authority_for_that_name_is_vouched_for() {
+        let [pair, other] = [(); 2].map(|()| rcgen::generate_simple_self_signed(["other.example".to_owned()]).unwrap());
+        let address = show(&pair).await;
+        for (name, known, expected) in
+            [("other.example", &pair, true), ("other.example", &other, false), ("dns.example", &pair, false)]
+        {
+            let known = [known.cert.der().clone()];
+            assert_eq!(is_vouched_for(address, name, &known, PATIENCE).await, Ok(expected), "{name}");
+        }
+        assert_eq!(connects(address, PATIENCE).await, Ok(()));
     }
 
     #[tokio::test]

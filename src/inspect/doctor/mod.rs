@@ -12,6 +12,7 @@
 
 mod ask;
 mod bypass;
+mod gateway;
 mod local;
 mod nameservers;
 mod place;
@@ -33,7 +34,7 @@ pub use self::scene::{Request, Scene};
 pub async fn examine(scene: &Scene<'_>) -> Report {
     let mut report = Report { place: scene.place.to_string(), ..Report::default() };
     let take = async { if scene.has_network() { Some(survey::take(scene).await) } else { None } };
-    let (survey, engines) = tokio::join!(take, local::ask_engines(scene, &mut report));
+    let (survey, engines, gateway) = tokio::join!(take, local::ask_engines(scene, &mut report), gateway::ask(scene));
     let scene = Scene { proven: survey.as_ref().map(Survey::proven), ..scene.clone() };
     let scene = Scene { engine_alone: local::is_engine_alone(&scene), ..scene };
     match &survey {
@@ -44,6 +45,7 @@ pub async fn examine(scene: &Scene<'_>) -> Report {
         nameservers::count(&scene, &mut report);
     }
     local::examine(&scene, &engines, &mut report);
+    gateway::judge(&scene, &gateway, &mut report);
     report
 }
 

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::SystemTime;
 
 use data_encoding::BASE64;
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use super::authority::Known;
 use super::docker_rules::{Network, predicted_resolver};
 use super::foreign;
 use super::ours::{HostResolvers, Ours, Side, listed, servers};
 use super::proxies::client_folder;
+use crate::gateway::authority::{CaCertificate, parse_pem};
 use crate::inspect::doctor::report::{Finding, Report, Section};
 use crate::inspect::doctor::scene::Scene;
 use crate::inspect::engine::{Engine, or_default};
@@ -30,6 +33,39 @@ pub(super) fn configured(scene: &Scene<'_>, engines: &[Engine], report: &mut Rep
     if let Some(given) = foreign::toml(scene.machine, BUILDKITD, report).and_then(|config| nameservers(&config)) {
         report.add(judge_given(&format!("BuildKit ({BUILDKITD})"), &given, &ours).section(Section::DockerEngine));
     }
+}
+
+/// Builders that do not trust the image gateway's authority, though this machine has one to trust: each has a bundle of
+/// its own.
+pub(super) fn without_authority(scene: &Scene<'_>, report: &mut Report) {
+    let now = SystemTime::now();
+    let (current, next): (Vec<_>, Vec<_>) =
+        Known::of(scene, report).certificates.into_iter().partition(|certificate| certificate.is_valid(now));
+    if current.is_empty() && next.is_empty() {
+        return;
+    }
+    for builder in instances(scene, report).iter().filter(|builder| builder.driver == CONTAINER_DRIVER) {
+        let lacks = |certificates: &[CaCertificate]| {
+            let has_any = |node: &Node| certificates.iter().any(|certificate| node.trusts(certificate));
+            !certificates.is_empty() && !builder.nodes.iter().all(has_any)
+        };
+        if let Some(finding) = judge_trust(&builder.name, lacks(&current), lacks(&next)) {
+            report.add(finding.section(Section::DockerEngine));
+        }
+    }
+}
+
+fn judge_trust(name: &str, lacks_current: bool, lacks_next: bool) -> Option<Finding> {
+    let finding = if lacks_current {
+        Finding::problem(CHECK, format!("builder {name} does not trust the gateway's authority"))
+            .meaning("its pulls from inspected registries fail: `x509: certificate signed by unknown authority`")
+    } else if lacks_next {
+        Finding::warning(CHECK, format!("builder {name} does not trust the gateway's next authority yet"))
+            .meaning("once that is used, its pulls from inspected registries fail")
+    } else {
+        return None;
+    };
+    Some(finding.fix("pullgate setup buildkit --write --restart"))
 }
 
 /// A builder, as buildx keeps it: a file of JSON below `buildx/instances`.
@@ -67,6 +103,12 @@ impl Node {
         nameservers(&String::from_utf8(bytes).ok()?.parse().ok()?)
     }
 
+    /// Whether a certificate was copied into it.
+    fn trusts(&self, certificate: &CaCertificate) -> bool {
+        let texts = self.files.values().filter_map(|file| BASE64.decode(file.as_bytes()).ok());
+        texts.filter_map(|text| parse_pem(&text).ok()).any(|held| held.contains(certificate))
+    }
+
     /// The container that buildx makes for it.
     fn container(&self) -> String {
         format!("buildx_buildkit_{}", self.name)
@@ -91,7 +133,7 @@ fn judge(
     ours: &Ours,
 ) -> Option<Finding> {
     let who = format!("builder {} ({})", builder.name, builder.driver);
-    if builder.driver != "docker-container" {
+    if builder.driver != CONTAINER_DRIVER {
         let finding = Finding::warning(CHECK, format!("{who} builds at {}", node.endpoint));
         return Some(
             finding
@@ -136,6 +178,7 @@ fn nameservers(config: &Table) -> Option<Vec<IpAddr>> {
 }
 
 const CHECK: &str = "builders";
+const CONTAINER_DRIVER: &str = "docker-container";
 const BUILDKITD: &str = "/etc/buildkit/buildkitd.toml";
 
 #[cfg(test)]
@@ -143,7 +186,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::gateway::authority::{BACKDATED, Constraint, Creation, create};
     use crate::inspect::doctor::local::testing::{Tree, lines};
+    use crate::policy::pattern::Pattern;
 
     /// What is said of a machine with this builder and these other files; the engine has its container.
     fn said(instance: &str, files: &[(&str, &str)]) -> Report {
@@ -198,6 +243,47 @@ mod tests {
         let report =
             said(r#"{"Name": "b", "Driver": "remote", "Nodes": [{"Endpoint": "tcp://builder.lab.test:1234"}]}"#, &[]);
         assert_eq!(lines(&report), ["warning: builder b (remote) builds at tcp://builder.lab.test:1234"]);
+    }
+
+    #[test]
+    fn a_builder_needs_the_certificate_that_this_machine_trusts() {
+        let folder = tempfile::tempdir().unwrap();
+        let constraints = [Constraint::of(&Pattern::parse("ghcr.io").unwrap()).unwrap()];
+        let (not_before, lifetime) = (SystemTime::now() - BACKDATED, BACKDATED * 2);
+        let creation = Creation { constraints: &constraints, not_before, lifetime, owner: None };
+        let pem = create(folder.path(), &creation).unwrap().certificate.to_pem();
+        let holding = |text: &str| {
+            let file = BASE64.encode(text.as_bytes());
+            builder(&format!(r#""Files": {{"certs/docker.io/pullgate.crt": "{file}"}}"#))
+        };
+        let lacking = "problem: builder b does not trust the gateway's authority";
+        for (instance, installed, expected) in [
+            (holding(&pem), pem.as_str(), vec![]),
+            (holding("no certificate"), pem.as_str(), vec![lacking]),
+            (builder(r#""Files": null"#), pem.as_str(), vec![lacking]),
+            (builder(r#""Files": null"#), "", vec![]),
+            (builder(r#""Files": null"#).replace("docker-container", "remote"), pem.as_str(), vec![]),
+        ] {
+            let tree = Tree::of(&[
+                ("usr/sbin/update-ca-certificates", ""),
+                ("usr/local/share/ca-certificates/pullgate-1.crt", installed),
+                ("home/a/.docker/buildx/instances/b", &instance),
+            ]);
+            let report = tree.said(|scene, report| {
+                let mut scene = scene.clone();
+                scene.variables.insert("HOME".to_owned(), "/home/a".to_owned());
+                without_authority(&scene, report);
+            });
+            assert_eq!(lines(&report), expected, "{instance}");
+        }
+        assert_eq!(
+            lines(&{
+                let mut report = Report::default();
+                report.add(judge_trust("b", false, true).unwrap());
+                report
+            }),
+            ["warning: builder b does not trust the gateway's next authority yet"]
+        );
     }
 
     #[test]

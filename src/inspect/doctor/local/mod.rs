@@ -1,6 +1,7 @@
 //! What the files, the processes and the engines of this machine say: plain functions over what was read, and only
 //! [`ask_engines`] asks, over their sockets.
 
+mod authority;
 mod builders;
 mod containers;
 mod daemon;
@@ -26,6 +27,7 @@ mod wsl;
 
 use std::path::Path;
 
+pub(super) use self::authority::authorities;
 pub(super) use self::daemon::{is_engine_alone, servers_of_daemon};
 pub(super) use self::hosts::tells_of_hosts;
 pub(super) use self::uplinks::Uplinks;
@@ -47,6 +49,9 @@ pub(super) fn examine(scene: &Scene<'_>, asked: &[Engine], report: &mut Report) 
     engines::podman(scene, report);
     engines::kubelet(scene, report);
     builders::configured(scene, asked, report);
+    builders::without_authority(scene, report);
+    authority::of_gateway(scene, report);
+    authority::trusted(scene, report);
     subnets::outside(scene, asked, report);
     if !scene.engine_alone {
         resolved::resolved(scene, report);

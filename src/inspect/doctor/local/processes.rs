@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use super::foreign;
 use crate::inspect::doctor::report::Report;
@@ -29,6 +30,18 @@ impl Process {
                 Vec::new()
             }
         }
+    }
+
+    /// When it started, to the second; by the clock as it is now (`proc_pid_stat(5)`).
+    pub(super) fn started(&self, machine: &Machine) -> Option<SystemTime> {
+        let read = |path: &str| machine.read(path).ok().flatten();
+        let whole = read("/proc/stat")?;
+        let boot: u64 = whole.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+        let own = read(&format!("/proc/{}/stat", self.id))?;
+        // The name may hold anything, brackets and spaces too.
+        let (_, fields) = own.rsplit_once(')')?;
+        let ticks: u64 = fields.split_ascii_whitespace().nth(START_FIELD)?.parse().ok()?;
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(boot.checked_add(ticks / TICKS_A_SECOND)?))
     }
 
     /// The files as it sees them, through mounts of its own. Another user's need root.
@@ -76,6 +89,11 @@ pub(super) fn variables<'t>(words: impl Iterator<Item = &'t str>) -> Vec<(String
     words.filter_map(|word| word.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
+/// Of the fields of /proc/PID/stat, counted from the one after the name.
+const START_FIELD: usize = 19;
+/// `USER_HZ`, which is the same on every machine that engines run on.
+const TICKS_A_SECOND: u64 = 100;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +114,20 @@ mod tests {
         assert_eq!(found.iter().map(|process| process.id).collect::<Vec<_>>(), [7, 9]);
         assert!(report.unseen[0].contains("process 8"), "{report:?}");
         assert_eq!(report.unseen.len(), 1, "{report:?}");
+    }
+
+    #[test]
+    fn when_a_process_started_is_counted_from_the_boot_whatever_it_is_called() {
+        let fields = (3..30).map(|field| if field == 22 { "2050".to_owned() } else { format!("{field}") });
+        let stat = format!("7 (a) b 9 (c)) {}\n", fields.collect::<Vec<_>>().join(" "));
+        let tree = Tree::of(&[("proc/stat", "cpu  1\nbtime 1000\nprocesses 9\n"), ("proc/7/stat", &stat)]);
+        let started = |id| Process { id, ..Process::default() }.started(&tree.machine);
+        assert_eq!(started(7), Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1020)));
+        assert_eq!(started(8), None);
+        for broken in ["", "7 (a", "7 (a) S", "7 (a) 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 x"] {
+            tree.write("proc/7/stat", broken.as_bytes());
+            assert_eq!(started(7), None, "{broken}");
+        }
     }
 
     #[test]

@@ -48,7 +48,8 @@ impl Tree {
     /// The same with a policy, of which the first line is left out.
     pub(super) fn policy(mut self, text: &str) -> Self {
         let source = Source::new("/etc/pullgate/policy.d/10.toml", format!("version = 1\n{text}"));
-        let compiled = compile::load(vec![source], &compile::Options::default(), SystemTime::now()).unwrap();
+        let options = compile::Options { has_gateway: true, ..compile::Options::default() };
+        let compiled = compile::load(vec![source], &options, SystemTime::now()).unwrap();
         self.policy = Some(compiled.snapshot);
         self
     }

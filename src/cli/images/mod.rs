@@ -3,9 +3,9 @@
 mod ca;
 mod import;
 
-use super::Outcome;
 use super::options::Options;
 use super::output::Output;
+use super::{ExitCode, Outcome};
 
 /// The image gateway: its authority, and rules that others have
 #[derive(Debug, clap::Args)]

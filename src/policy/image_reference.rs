@@ -150,8 +150,8 @@ fn not_a_repository(path: &str, wrong: RepositoryFault) -> ImageReferenceFault {
 }
 
 fn is_hub(registry: &DomainName) -> bool {
-    let known = |name: &&str| registry.to_string() == **name;
-    HUB_NAMES.iter().any(|name| known(&name))
+    let written = registry.to_string();
+    HUB_NAMES.contains(&written.as_str())
 }
 
 fn hub() -> DomainName {

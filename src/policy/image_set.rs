@@ -57,7 +57,7 @@ pub fn find(name: &str) -> Option<&'static ImageSet> {
 }
 
 /// The set of what build tools pull by themselves.
-pub fn build_tools() -> &'static ImageSet {
+pub(super) fn build_tools() -> &'static ImageSet {
     find(BUILD_TOOLS).expect("a test finds the set")
 }
 

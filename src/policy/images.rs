@@ -93,6 +93,13 @@ pub enum ImageVerdict<'s> {
     NeedsBadge,
 }
 
+/// An `[[images]]` of a snapshot, to be shown.
+#[derive(Clone, Copy)]
+pub struct ImagesRef<'s> {
+    snapshot: &'s Snapshot,
+    table: &'s ImageTable,
+}
+
 /// Why a request is let through.
 #[derive(Clone, Copy, Debug)]
 pub struct ImagePermit<'s> {
@@ -180,8 +187,8 @@ pub(super) struct Hub {
     pub(super) sponsored_oss: Ruling,
     pub(super) community: Ruling,
     /// The badges that the policy knows itself.
-    pub(super) publishers: HashMap<Box<str>, Badge>,
-    pub(super) badges: BadgeLookup,
+    pub(super) publishers: HashMap<Box<str>, (Badge, Key)>,
+    pub(super) badges: (BadgeLookup, Key),
 }
 
 /// A key that says `"allow"` or `"deny"`.
@@ -212,6 +219,23 @@ impl Snapshot {
             mode: if table.is_some_and(|table| table.mode == Mode::Audit) { Mode::Audit } else { self.mode_of(group) },
             exemption: table.and_then(|table| table.exemption(client)),
         }
+    }
+
+    /// All `[[images]]` in force, in file order.
+    pub fn images(&self) -> impl Iterator<Item = ImagesRef<'_>> {
+        self.images.list.iter().map(|table| ImagesRef { snapshot: self, table })
+    }
+
+    /// The groups (or, without groups, everyone) that a table is for and that may use its registry.
+    pub(super) fn clients_of(&self, table: &ImageTable) -> Vec<Option<u32>> {
+        let everyone = self.groups.list.is_empty().then_some(None);
+        let groups = (0..).zip(&self.groups.list).map(|(number, _)| Some(number));
+        let entry = &self.entries[table.entry as usize];
+        let is_for = |group: &Option<u32>| {
+            let own = self.images.table(table.entry, *group);
+            self.grants(entry, *group) && own.is_some_and(|own| std::ptr::eq(own, table))
+        };
+        everyone.into_iter().chain(groups).filter(is_for).collect()
     }
 
     /// A table's own images, for a client that is not exempt, as if enforced.
@@ -258,6 +282,10 @@ impl RepositoryList {
         self.exact.get(repository.as_str()).or_else(pattern)
     }
 
+    fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.exact.values().chain(self.patterns.iter().map(|(_, key)| key))
+    }
+
     /// Its patterns as texts, sorted.
     pub(super) fn texts(&self) -> Vec<&str> {
         let exact = self.exact.keys().map(AsRef::as_ref);
@@ -272,8 +300,8 @@ impl Hub {
     /// the policy may not want to ask. `None`: the Hub has to be asked.
     fn badge(&self, namespace: Option<&str>, told: Option<Badge>) -> Option<Badge> {
         let Some(namespace) = namespace else { return Some(Badge::Unbadged) };
-        match (self.publishers.get(namespace), self.badges) {
-            (Some(badge), _) => Some(*badge),
+        match (self.publishers.get(namespace), self.badges.0) {
+            (Some((badge, _)), _) => Some(*badge),
             (None, BadgeLookup::Off) => Some(Badge::Unbadged),
             (None, BadgeLookup::Lookup) => told,
         }
@@ -355,7 +383,7 @@ impl<'s> ImageRules<'s> {
 
     /// Whether the Hub may be asked for badges.
     pub fn looks_up_badges(self) -> bool {
-        self.hub().is_some_and(|hub| hub.badges == BadgeLookup::Lookup)
+        self.hub().is_some_and(|hub| hub.badges.0 == BadgeLookup::Lookup)
     }
 
     /// The registry's name in the policy.
@@ -363,9 +391,9 @@ impl<'s> ImageRules<'s> {
         &self.registry.name
     }
 
-    /// What a denial means here.
-    pub fn mode(self) -> Mode {
-        self.mode
+    /// Where the table stands; `None`: none is for the client.
+    pub fn place(self) -> Option<&'s Place> {
+        self.table.map(|table| &table.header.place)
     }
 
     /// Whose a repository is; `None`: only the Hub knows, or this registry tells no categories apart.
@@ -433,6 +461,54 @@ impl<'s> ImageVerdict<'s> {
     }
 }
 
+impl<'s> ImagesRef<'s> {
+    /// The registry's name.
+    pub fn registry(self) -> &'s str {
+        &self.snapshot.entries[self.table.entry as usize].name
+    }
+
+    /// The groups it is for; none where the policy has no groups.
+    pub fn groups(self) -> impl Iterator<Item = GroupRef<'s>> {
+        let snapshot = self.snapshot;
+        snapshot.clients_of(self.table).into_iter().flatten().map(|index| GroupRef { snapshot, index })
+    }
+
+    /// Its own mode; that of a group may soften it.
+    pub fn mode(self) -> Mode {
+        self.table.mode
+    }
+
+    /// Where it stands.
+    pub fn place(self) -> &'s Place {
+        &self.table.header.place
+    }
+
+    /// Every key that decides something, each value of a list once, in the order of the rows and of the files.
+    pub fn keys(self) -> Vec<&'s Key> {
+        let ImageTable { hub, organizations, allow, deny, push, exempt, catalog, search, .. } = self.table;
+        let mut keys: Vec<&Key> = exempt.iter().map(|(_, key)| key).collect();
+        for list in [deny, push, allow] {
+            keys.extend(sorted(list.keys()));
+        }
+        keys.extend(sorted(organizations.values()));
+        if let Some(Hub { official, verified_publishers, sponsored_oss, community, publishers, badges }) = hub {
+            keys.extend([official, verified_publishers, sponsored_oss, community].map(|ruling| &ruling.key));
+            keys.extend(sorted(publishers.values().map(|(_, key)| key)));
+            keys.push(&badges.1);
+        }
+        keys.extend([catalog, search].map(|ruling| &ruling.key));
+        keys
+    }
+}
+
+/// Keys in the order they are written in, each once: the images of a set have one together.
+fn sorted<'s>(keys: impl Iterator<Item = &'s Key>) -> Vec<&'s Key> {
+    let mut keys: Vec<&Key> = keys.collect();
+    keys.sort_unstable_by(|a, b| (&a.place, &a.value).cmp(&(&b.place, &b.value)));
+    keys.dedup();
+    keys
+}
+
 impl<'s> ImagePermit<'s> {
     /// One word for metrics and machine-readable output.
     pub fn word(self) -> &'static str {
@@ -479,12 +555,29 @@ impl<'s> ImageDenial<'s> {
     pub fn place(self) -> Option<Place> {
         self.key.map(|key| key.place.clone())
     }
+
+    /// The line of the table with which the request would be let through; `None`: it is denied by name, or there is no
+    /// table.
+    pub fn remedy(self) -> Option<String> {
+        let repository = self.repository.map(Repository::as_str).unwrap_or_default();
+        match self.cause {
+            Cause::NoTable | Cause::Listed => None,
+            Cause::Push => Some(format!("push = [\"{repository}\"]")),
+            Cause::Unlisted | Cause::Category(Category::Community) => Some(format!("allow = [\"{repository}\"]")),
+            Cause::Category(_) | Cause::Listing(_) => self.key.map(|key| format!("{} = \"allow\"", key.name)),
+        }
+    }
 }
 
 impl Key {
     /// The key's name, `images` for a table itself.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// The value, or the item of its list; `None`: not written, and its default holds.
+    pub fn value(&self) -> Option<&str> {
+        self.value.as_deref()
     }
 
     /// Where it is written; of a key that is not written, its table.
@@ -521,7 +614,7 @@ impl fmt::Display for Key {
         match (&self.value, self.name) {
             (Some(value), TABLE) => write!(f, "[[{TABLE}]] of {value}"),
             (Some(value), name) => write!(f, "{name} = \"{value}\""),
-            (None, name) => write!(f, "{name} is not written, so \"deny\""),
+            (None, name) => write!(f, "{name} is not written"),
         }
     }
 }

@@ -140,8 +140,8 @@ fn hash_hub(hash: &mut Fields, hub: &Hub) {
     for ruling in [official, verified_publishers, sponsored_oss, community] {
         hash.text(&format!("{:?}", ruling.permission));
     }
-    hash.text(&format!("{badges:?}"));
-    let publishers: Vec<String> = publishers.iter().map(|(name, badge)| format!("{name} {badge:?}")).collect();
+    hash.text(&format!("{:?}", badges.0));
+    let publishers: Vec<String> = publishers.iter().map(|(name, (badge, _))| format!("{name} {badge:?}")).collect();
     hash.texts(publishers.iter().map(String::as_str));
 }
 

@@ -8,7 +8,7 @@ use super::entries::Draft;
 use super::groups::suggest;
 use crate::diagnostic::{Diagnostic, Place, Source};
 use crate::policy::document::{
-    DataPath, Document, HubSpec, Images, ImagesSpec, Mode, Permission, PublishersSpec, Span, Written,
+    BadgeLookup, DataPath, Document, HubSpec, Images, ImagesSpec, Mode, Permission, PublishersSpec, Span, Written,
 };
 use crate::policy::image_set;
 use crate::policy::images::{
@@ -98,7 +98,7 @@ pub(super) fn tables(images: &[ImagesDraft<'_>], numbers: &[Option<u32>]) -> Ima
 pub(super) fn lint(snapshot: &Snapshot, drafts: &[Draft<'_>], images: &[ImagesDraft<'_>]) -> Vec<Diagnostic> {
     let mut warnings = Vec::new();
     for (draft, table) in images.iter().zip(&snapshot.images.list) {
-        let clients = clients_of(snapshot, table);
+        let clients = snapshot.clients_of(table);
         if clients.is_empty() {
             let message = format!("no group that may use `{}` is left for this table", draft.spec.registry.value);
             warnings.push(draft.warning(
@@ -223,19 +223,28 @@ impl ImagesDraft<'_> {
     fn hub(&self, spec: &HubSpec) -> Hub {
         let HubSpec { official, verified_publishers, sponsored_oss, community, publishers, badges } = spec;
         let listed = publishers.as_ref().map(|publishers| &publishers.value);
-        let with = |names: &[Written<String>], badge| -> Vec<_> {
-            names.iter().map(|name| (name.value.as_str().into(), badge)).collect()
+        let with = |names: &[Written<String>], key, badge| -> Vec<_> {
+            names.iter().map(|name| (name.value.as_str().into(), (badge, self.key(key, name)))).collect()
         };
-        let verified = listed.map(|listed| with(&listed.verified, Badge::VerifiedPublisher));
-        let sponsored = listed.map(|listed| with(&listed.sponsored, Badge::SponsoredOss));
+        let verified = listed.map(|listed| with(&listed.verified, "publishers.verified", Badge::VerifiedPublisher));
+        let sponsored = listed.map(|listed| with(&listed.sponsored, "publishers.sponsored", Badge::SponsoredOss));
         Hub {
             official: self.ruling("official", official.as_ref()),
             verified_publishers: self.ruling("verified-publishers", verified_publishers.as_ref()),
             sponsored_oss: self.ruling("sponsored-oss", sponsored_oss.as_ref()),
             community: self.ruling("community", community.as_ref()),
             publishers: verified.into_iter().chain(sponsored).flatten().collect(),
-            badges: badges.as_ref().map(|badges| badges.value).unwrap_or_default(),
+            badges: self.badges(badges.as_ref()),
         }
+    }
+
+    fn badges(&self, written: Option<&Written<BadgeLookup>>) -> (BadgeLookup, Key) {
+        let lookup = written.map(|written| written.value).unwrap_or_default();
+        let word = match lookup {
+            BadgeLookup::Lookup => "lookup",
+            BadgeLookup::Off => "off",
+        };
+        (lookup, self.key_of("badges", word, written.map_or(&self.spec.span, |written| &written.span)))
     }
 
     fn images(&self, name: &'static str, images: &[Written<Images>]) -> RepositoryList {
@@ -256,7 +265,9 @@ impl ImagesDraft<'_> {
 
     fn push(&self, patterns: &[Written<RepositoryPattern>]) -> RepositoryList {
         let mut list = RepositoryList::default();
-        patterns.iter().for_each(|pattern| list.add(&pattern.value, self.key("push", pattern)));
+        for pattern in patterns {
+            list.add(&pattern.value, self.key("push", pattern));
+        }
         list
     }
 
@@ -405,19 +416,6 @@ fn warn_of_idle_path(draft: &Draft<'_>, path: &Written<DataPath>) -> Option<Diag
     None
 }
 
-/// The groups (or, without groups, everyone) that a table is for and that may use its registry.
-fn clients_of(snapshot: &Snapshot, table: &ImageTable) -> Vec<Option<u32>> {
-    let groups = snapshot.groups.list.iter();
-    let all: Vec<Option<u32>> =
-        if groups.len() == 0 { vec![None] } else { (0..).zip(groups).map(|(n, _)| Some(n)).collect() };
-    let entry = &snapshot.entries[table.entry as usize];
-    let is_own = |group: &Option<u32>| {
-        let own = snapshot.images.table(table.entry, *group);
-        snapshot.grants(entry, *group) && own.is_some_and(|own| std::ptr::eq(own, table))
-    };
-    all.into_iter().filter(is_own).collect()
-}
-
 /// Images that builds pull without anybody naming them, and that nothing allows for certain.
 fn warn_of_build_tools(snapshot: &Snapshot, draft: &ImagesDraft<'_>, table: &ImageTable) -> Option<Diagnostic> {
     let rules = snapshot.rules_of_table(table);
@@ -466,3 +464,6 @@ const HUB: &str = "docker-hub";
 const HUB_HOST: &str = "docker.io";
 /// How many segments they have.
 const HUB_DEPTH: usize = 2;
+
+#[cfg(test)]
+mod tests;

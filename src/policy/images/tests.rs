@@ -306,6 +306,7 @@ fn a_rule_of_another_snapshot_allows_no_image() {
 
 /// A table as a few lists, and the rows of the module comment as they are written there.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "as many as the table has")]
 struct Naive {
     official: bool,
     verified: bool,

@@ -1,4 +1,4 @@
-//! `pullgate check`: would a name resolve, and why.
+//! `pullgate check`: would a name resolve, would an image be let through, and why.
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
@@ -7,40 +7,49 @@ use super::failure::{self, Failure};
 use super::options::{self, Options};
 use super::output::Output;
 use super::{ExitCode, Outcome, compiled};
-use crate::control::explain::{self, OnBehalf, Question};
-use crate::control::report::{Asked, CheckReport, VerdictWord};
+use crate::control::explain::{self, ImageQuestion, OnBehalf, Question, UnknownGroup};
+use crate::control::report::{Asked, Badge, CheckReport, VerdictWord};
 use crate::name::DomainName;
+use crate::policy::image_reference::ImageReference;
+use crate::policy::images::Access;
+use crate::policy::snapshot::Snapshot;
 use crate::record_type;
 
-/// Say whether names would resolve, and which rule decides
+/// Say whether names would resolve and images be let through, and which rule decides
 ///
-/// Reads the policy files as they are now; it needs no running server. For a denied name it says
-/// what would allow it; and if a server runs that was asked for it right after a registry, for
-/// which registry, since that may have sent the client there.
+/// Reads the policy files as they are now; it needs no running server. What has a `/` is an image,
+/// all else a name. For what is denied it says what would allow it. A running server adds what it
+/// knows: for a denied name the registry after which it was asked, since that may have sent the
+/// client there; for an image of Docker Hub whether its publisher is verified.
 ///
 /// Examples:
 ///   pullgate check ghcr.io quay.io
+///   pullgate check docker.io/library/nginx:1.27 docker.io/bitnami/redis
+///   pullgate check docker.io/mycompany/app --push --group ci
 ///   pullgate check ghcr.io --policy ./policy.d --client 10.20.0.5
 ///   pullgate check nexus.corp.example --group ci --json
 ///
 /// Exit codes:
-///   0   every name is allowed, or let through by audit
+///   0   all are allowed, or let through by audit
 ///   1   one is denied
-///   64  a name is none
+///   64  a name or image is none
 ///   78  the settings or the policy are faulty
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
-    /// The names
-    #[arg(required = true, value_name = "NAME", value_parser = host_name)]
-    names: Vec<DomainName>,
+    /// Host names, and images: what has a `/`
+    #[arg(required = true, value_name = "NAME|IMAGE", value_parser = subject)]
+    subjects: Vec<Subject>,
     /// Ask as the client at this address
     #[arg(long, value_name = "ADDR", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     client: IpAddr,
     /// Ask as a client of this group
     #[arg(long, value_name = "GROUP", conflicts_with = "client")]
     group: Option<String>,
-    /// Ask for this record type
+    /// Ask whether the images may be pushed
+    #[arg(long)]
+    push: bool,
+    /// Ask for this record type of the names
     #[arg(long = "type", value_name = "TYPE", value_parser = type_number)]
     record_type: Option<u16>,
     /// Print JSON
@@ -48,20 +57,27 @@ pub(super) struct Arguments {
     json: bool,
 }
 
+/// What is asked about.
+#[derive(Clone, Debug)]
+enum Subject {
+    Name(DomainName),
+    Image(ImageReference),
+}
+
 pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output) -> Outcome {
+    arguments.refuse_idle()?;
     let loaded = options.settings()?;
     let snapshot = compiled::from_settings(&loaded)?.snapshot;
-    let on_behalf = match &arguments.group {
-        Some(group) => OnBehalf::Group(group.clone()),
-        None => OnBehalf::Client(arguments.client),
-    };
     let mut reports = Vec::new();
-    for name in &arguments.names {
-        let question =
-            Question { name: name.clone(), record_type: arguments.record_type, on_behalf: on_behalf.clone() };
-        let report = explain::check(&snapshot, &question, &loaded.settings.server.record_types);
-        let report = report.map_err(|unknown| Failure::Usage { message: unknown.to_string(), hint: None })?;
-        reports.push(with_log(report, options)?);
+    for subject in &arguments.subjects {
+        reports.push(match subject {
+            Subject::Name(name) => {
+                let question = arguments.question(name);
+                let report = explain::check(&snapshot, &question, &loaded.settings.server.record_types);
+                with_log(report?, options)?
+            }
+            Subject::Image(image) => check_image(&snapshot, &arguments.image_question(image), options)?,
+        });
     }
     if arguments.json {
         output.json(&reports)?;
@@ -70,6 +86,55 @@ pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output)
     }
     let denied = reports.iter().any(|report| report.verdict == VerdictWord::Deny);
     Ok(if denied { ExitCode::from(failure::NO) } else { ExitCode::SUCCESS })
+}
+
+impl Arguments {
+    /// Refuses options that mean nothing to what is asked about.
+    fn refuse_idle(&self) -> Result<(), Failure> {
+        let has_images = self.subjects.iter().any(|subject| matches!(subject, Subject::Image(_)));
+        let has_names = self.subjects.iter().any(|subject| matches!(subject, Subject::Name(_)));
+        let idle = match (has_names, has_images) {
+            (false, _) if self.record_type.is_some() => Some("--type means nothing to images"),
+            (_, false) if self.push => Some("--push means nothing to names"),
+            _ => None,
+        };
+        let hint = "an image has a `/`, as in `docker.io/library/nginx`";
+        idle.map_or(Ok(()), |message| Err(Failure::Usage { message: message.to_owned(), hint: Some(hint.to_owned()) }))
+    }
+
+    fn question(&self, name: &DomainName) -> Question {
+        Question { name: name.clone(), record_type: self.record_type, on_behalf: self.on_behalf() }
+    }
+
+    fn image_question(&self, image: &ImageReference) -> ImageQuestion {
+        let access = if self.push { Access::Push } else { Access::Pull };
+        ImageQuestion { image: image.clone(), access, on_behalf: self.on_behalf() }
+    }
+
+    fn on_behalf(&self) -> OnBehalf {
+        match &self.group {
+            Some(group) => OnBehalf::Group(group.clone()),
+            None => OnBehalf::Client(self.client),
+        }
+    }
+}
+
+impl From<UnknownGroup> for Failure {
+    fn from(unknown: UnknownGroup) -> Self {
+        Self::Usage { message: unknown.to_string(), hint: None }
+    }
+}
+
+fn check_image(snapshot: &Snapshot, question: &ImageQuestion, options: &Options) -> Result<CheckReport, Failure> {
+    let is_undecided = explain::undecided_namespace(snapshot, question)?.is_some();
+    let badge = if is_undecided { badge_of(&question.image, options)? } else { None };
+    Ok(explain::check_image(snapshot, question, badge)?)
+}
+
+/// What a running server says of the namespace of an image. Without one, or if it does not know, there is nothing to say.
+fn badge_of(image: &ImageReference, options: &Options) -> Result<Option<Badge>, Failure> {
+    let (client, query) = (options.client()?, [("image", image.to_string())]);
+    options::block_on(async { Ok(client.check(&query).await.ok().and_then(|report| report.badge)) })
 }
 
 /// Adds what a running server knows of a denied name. Without one the report is as good as can be had.
@@ -83,12 +148,16 @@ fn with_log(report: CheckReport, options: &Options) -> Result<CheckReport, Failu
 }
 
 fn print(report: &CheckReport, output: &mut Output) -> Result<(), Failure> {
-    writeln!(output, "{:5}  {}  {}", report.verdict, report.name, report.reason)?;
+    let access = report.access.as_ref().map(|access| format!("{access} ")).unwrap_or_default();
+    writeln!(output, "{:5}  {access}{}  {}", report.verdict, report.name, report.reason)?;
     if let Some(group) = &report.group {
         writeln!(output, "       group: {group}")?;
     }
     if let Some(rule) = &report.rule {
         writeln!(output, "       rule: {rule}")?;
+    }
+    if let Some(category) = &report.category {
+        writeln!(output, "       category: {category}")?;
     }
     for (label, text) in [("note", &report.note), ("hint", &report.hint)] {
         if let Some(text) = text {
@@ -102,13 +171,23 @@ fn print(report: &CheckReport, output: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A host name, or what has a `/` as only images have.
+fn subject(text: &str) -> Result<Subject, String> {
+    if text.contains('/') && !text.contains("://") {
+        let image = ImageReference::parse(text);
+        return image.map(Subject::Image).map_err(|fault| format!("{}: {}", fault.message, fault.hint));
+    }
+    host_name(text).map(Subject::Name)
+}
+
 /// A name as people paste it; what comes with an image reference is told apart from it.
 fn host_name(text: &str) -> Result<DomainName, String> {
-    if text.contains("://") || text.contains('/') {
-        return Err("a host name, not a URL or an image: write `ghcr.io`".to_owned());
+    if text.contains("://") {
+        return Err("a URL: write the host name, `ghcr.io`, or the image, `ghcr.io/mycompany/app`".to_owned());
     }
-    if text.contains(':') {
-        return Err("a host name, without a port: DNS has no ports".to_owned());
+    if text.contains([':', '@']) {
+        let image = ImageReference::parse(text).map_or("docker.io/library/nginx".to_owned(), |image| image.to_string());
+        return Err(format!("a host name has no port (DNS has none) and no tag; for an image write `{image}`"));
     }
     text.parse().map_err(|error| format!("not a name: {error}"))
 }

@@ -28,3 +28,23 @@ pub(super) fn compiled(source: &PolicySource, loaded: &Loaded) -> Result<Compile
     let has_gateway = options.has_gateway || loaded.file.is_none();
     compile::load(files, &Options { has_gateway, ..options }, SystemTime::now())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, Settings};
+
+    #[test]
+    fn without_a_settings_file_a_policy_may_count_on_a_gateway() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "version = 1\n[[registry]]\nname = \"r\"\nhosts = [\"r.example\"]\npath = \"pass\"\n";
+        std::fs::write(folder.path().join("a.toml"), text).unwrap();
+        let compiles = |file: Option<&Path>| {
+            let settings = Settings::embedded(&Environment::of_process());
+            let loaded = Loaded { settings, file: file.map(Path::to_owned), warnings: Vec::new() };
+            from_folder(folder.path(), &loaded).is_ok()
+        };
+        assert!(compiles(None));
+        assert!(!compiles(Some(Path::new("pullgate.toml"))), "these settings have none");
+    }
+}

@@ -13,7 +13,7 @@ use super::output::{Output, counted};
 use super::{ExitCode, Outcome, compiled};
 use crate::config::PolicySource;
 use crate::control::explain;
-use crate::control::report::{FaultReport, GroupReport, PolicyReport, PolicyRule};
+use crate::control::report::{FaultReport, GroupReport, ImageKeyReport, ImagesReport, PolicyReport, PolicyRule};
 
 /// What the policy files say, what is in force, what a change would change
 #[derive(Debug, clap::Args)]
@@ -34,7 +34,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show the groups and rules in force
+    /// Show the groups, rules and images in force
     ///
     /// Asks the running server; with PATH (or --policy) it shows what the files of a folder would put in force.
     Show {
@@ -44,7 +44,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show which verdicts differ between two policy folders
+    /// Show which verdicts on names and images differ between two policy folders
     ///
     /// With one folder: what would change if it were put in force on the running server.
     ///
@@ -137,15 +137,33 @@ fn print_policy(report: &PolicyReport, output: &mut Output) -> Result<(), Failur
         output.table(&std::iter::once(head).chain(rows).collect::<Vec<_>>())?;
     }
     writeln!(output)?;
-    let head = ["pattern", "kind", "entry", "mode", "groups", "place"].map(str::to_uppercase);
+    let head = ["pattern", "kind", "entry", "mode", "path", "groups", "place"].map(str::to_uppercase);
     let rows = report.rules.iter().map(|rule| rule_row(rule, report.groups.is_empty()));
-    output.table(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
+    output.table(&std::iter::once(head).chain(rows).collect::<Vec<_>>())?;
+    if !report.images.is_empty() {
+        writeln!(output)?;
+        let head = ["images of", "mode", "groups", "key", "value", "place"].map(str::to_uppercase);
+        let rows = report.images.iter().flat_map(|images| images_rows(images, report.groups.is_empty()));
+        output.table(&std::iter::once(head).chain(rows).collect::<Vec<_>>())?;
+    }
+    Ok(())
 }
 
-fn rule_row(rule: &PolicyRule, no_groups: bool) -> [String; 6] {
-    let groups = if no_groups { "everyone".to_owned() } else { rule.groups.join(",") };
-    let PolicyRule { pattern, kind, entry, mode, .. } = rule.clone();
-    [pattern, kind, entry, mode, groups, place(rule)]
+fn rule_row(rule: &PolicyRule, no_groups: bool) -> [String; 7] {
+    let PolicyRule { pattern, kind, entry, mode, data_path, .. } = rule.clone();
+    [pattern, kind, entry, mode, data_path, whose(&rule.groups, no_groups), place(rule)]
+}
+
+/// A row for each key of a table, in the order in which they are asked.
+fn images_rows(images: &ImagesReport, no_groups: bool) -> impl Iterator<Item = [String; 6]> {
+    images.keys.iter().map(move |ImageKeyReport { key, value, path, line }| {
+        let (registry, mode, groups) = (images.registry.clone(), images.mode.clone(), whose(&images.groups, no_groups));
+        [registry, mode, groups, key.clone(), value.clone(), format!("{}:{line}", path.display())]
+    })
+}
+
+fn whose(groups: &[String], no_groups: bool) -> String {
+    if no_groups { "everyone".to_owned() } else { groups.join(",") }
 }
 
 fn place(rule: &PolicyRule) -> String {
@@ -199,20 +217,20 @@ fn print_change(change: &Change, output: &mut Output) -> Result<(), Failure> {
 }
 
 /// What a group (or, without groups, everyone) and a subject lead to.
-type Effect<'r> = BTreeMap<(Option<&'r str>, &'r str), Cow<'r, str>>;
+type Effect<'r> = BTreeMap<(Option<&'r str>, Cow<'r, str>), Cow<'r, str>>;
 
 /// Every pattern and every group's terms that differ, by group.
 fn changes(old: &PolicyReport, new: &PolicyReport) -> Vec<Change> {
     let (old, new) = (effect(old), effect(new));
-    let subjects: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).copied().collect();
+    let subjects: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
     let differs = subjects.into_iter().filter(|subject| old.get(subject) != new.get(subject));
     let own = |text: &Cow<'_, str>| text.to_string();
     differs
         .map(|subject @ (group, what)| Change {
             group: group.map(str::to_owned),
-            subject: what.to_owned(),
-            old: old.get(&subject).map(own),
-            new: new.get(&subject).map(own),
+            subject: what.to_string(),
+            old: old.get(subject).map(own),
+            new: new.get(subject).map(own),
         })
         .collect()
 }
@@ -220,18 +238,49 @@ fn changes(old: &PolicyReport, new: &PolicyReport) -> Vec<Change> {
 fn effect(report: &PolicyReport) -> Effect<'_> {
     let mut effect = Effect::new();
     for group in &report.groups {
-        effect.insert((Some(&group.name), "mode"), group.mode.as_str().into());
-        effect.insert((Some(&group.name), "unlisted"), group.unlisted.as_str().into());
-        effect.insert((Some(&group.name), "clients"), clients(group).into());
+        let whose = Some(group.name.as_str());
+        effect.insert((whose, "mode".into()), group.mode.as_str().into());
+        effect.insert((whose, "unlisted".into()), group.unlisted.as_str().into());
+        effect.insert((whose, "clients".into()), clients(group).into());
     }
     for rule in &report.rules {
-        let everyone = report.groups.is_empty().then_some(None);
-        for group in everyone.into_iter().chain(rule.groups.iter().map(|group| Some(group.as_str()))) {
-            let verdict = effect.entry((group, &rule.pattern)).or_insert("audit".into());
-            *verdict = stronger(verdict, rule_verdict(rule)).into();
+        for group in holders(report, &rule.groups) {
+            let verdict = effect.entry((group, rule.pattern.as_str().into())).or_insert("audit".into());
+            *verdict = stronger(verdict, rule_verdict(rule)).to_owned().into();
+        }
+    }
+    for images in &report.images {
+        for group in holders(report, &images.groups) {
+            add_images(&mut effect, group, images);
         }
     }
     effect
+}
+
+/// The groups that something is for; `None` for everyone, where there are no groups.
+fn holders<'r>(report: &PolicyReport, groups: &'r [String]) -> impl Iterator<Item = Option<&'r str>> + use<'r> {
+    let everyone = report.groups.is_empty().then_some(None);
+    everyone.into_iter().chain(groups.iter().map(|group| Some(group.as_str())))
+}
+
+/// What a table of images means to one group, a line for each repository, namespace, client or category.
+fn add_images<'r>(effect: &mut Effect<'r>, group: Option<&'r str>, images: &'r ImagesReport) {
+    let registry = &images.registry;
+    effect.insert((group, format!("images of {registry}, mode").into()), images.mode.as_str().into());
+    for ImageKeyReport { key, value, .. } in &images.keys {
+        let (what, meaning) = match key.as_str() {
+            "allow" | "deny" | "push" => (value.clone(), key.as_str()),
+            "organizations" | "allowedOrgs" => (format!("organization {value}"), "allow"),
+            "exempt-clients" => (format!("client {value}"), "exempt"),
+            "publishers.verified" => (format!("publisher {value}"), "verified"),
+            "publishers.sponsored" => (format!("publisher {value}"), "sponsored"),
+            key => (key.to_owned(), value.as_str()),
+        };
+        let known = effect.entry((group, format!("images of {registry}, {what}").into())).or_default();
+        let meanings: std::collections::BTreeSet<&str> =
+            known.split(", ").filter(|known| !known.is_empty()).chain([meaning]).collect();
+        *known = meanings.into_iter().collect::<Vec<_>>().join(", ").into();
+    }
 }
 
 /// Who is in a group, in whatever order that was written.
@@ -241,17 +290,24 @@ fn clients(group: &GroupReport) -> String {
     if clients.is_empty() { "none".to_owned() } else { clients.join(", ") }
 }
 
-fn rule_verdict(rule: &PolicyRule) -> &str {
-    match (rule.kind.as_str(), rule.mode.as_str()) {
-        ("deny", _) => "deny",
-        (_, "audit") => "audit",
+fn rule_verdict(rule: &PolicyRule) -> &'static str {
+    match (rule.kind.as_str(), rule.mode.as_str(), rule.data_path.as_str()) {
+        ("deny", ..) => "deny",
+        (_, "audit", _) => "audit",
+        (.., "pass") => "allow (pass)",
+        (.., "inspect") => "allow (inspect)",
         _ => "allow",
     }
 }
 
-/// Of two rules with one pattern: a deny beats an allow, an allow beats an audit.
-fn stronger(one: &str, other: &str) -> &'static str {
-    ["deny", "allow"].into_iter().find(|verdict| *verdict == one || *verdict == other).unwrap_or("audit")
+/// Of two rules with one pattern: a deny beats an allow, an allow beats an audit, and the earlier one a later.
+fn stronger<'v>(one: &'v str, other: &'v str) -> &'v str {
+    let strength = |verdict: &str| match verdict {
+        "deny" => 2,
+        "audit" => 0,
+        _ => 1,
+    };
+    if strength(other) > strength(one) { other } else { one }
 }
 
 #[cfg(test)]
@@ -265,6 +321,7 @@ mod tests {
             entry: "e".into(),
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
             mode: mode.into(),
+            data_path: "direct".into(),
             path: None,
             line: None,
         }
@@ -319,6 +376,47 @@ mod tests {
         );
         let turned = policy(&["10.2.0.0/16", "10.1.0.0/16"], &[]);
         assert_eq!(shown(&old, &turned), [""; 0]);
+    }
+
+    #[test]
+    fn a_path_that_changes_is_a_change() {
+        let policy = |path: &str| {
+            let rule = PolicyRule { data_path: path.into(), ..rule("a.example", "registry", "enforce", &[]) };
+            PolicyReport { rules: vec![rule], ..PolicyReport::default() }
+        };
+        assert_eq!(shown(&policy("direct"), &policy("inspect")), ["/a.example: allow->allow (inspect)"]);
+    }
+
+    #[test]
+    fn images_that_change_are_a_change_for_each_group_of_their_table() {
+        let policy = |groups: &[&str], keys: &[(&str, &str)]| {
+            let key = |(key, value): &(&str, &str)| ImageKeyReport {
+                key: (*key).into(),
+                value: (*value).into(),
+                path: "a.toml".into(),
+                line: 1,
+            };
+            let images = ImagesReport {
+                registry: "hub".into(),
+                groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+                mode: "enforce".into(),
+                keys: keys.iter().map(key).collect(),
+                path: "a.toml".into(),
+                line: 1,
+            };
+            PolicyReport { groups: vec![group("ci", "enforce")], images: vec![images], ..PolicyReport::default() }
+        };
+        let old = policy(&["ci"], &[("allow", "prom/*"), ("push", "prom/*"), ("official", "deny")]);
+        let new = policy(&["ci"], &[("push", "prom/*"), ("allow", "a/b"), ("official", "allow")]);
+        assert_eq!(
+            shown(&old, &new),
+            [
+                "ci/images of hub, a/b: ->allow",
+                "ci/images of hub, official: deny->allow",
+                "ci/images of hub, prom/*: allow, push->push",
+            ]
+        );
+        assert_eq!(shown(&new, &policy(&[], &[])).len(), 4, "the mode as well");
     }
 
     #[test]

@@ -86,7 +86,8 @@ impl Client {
         self.get("/v1/policy").await
     }
 
-    /// The verdict on one question; `query` holds `name`, `client`, `group` and `type`.
+    /// The verdict on one question; `query` holds `name`, `client`, `group` and `type`; or `image`, `push`, `client`
+    /// and `group`.
     pub async fn check(&self, query: &[(&str, String)]) -> Result<CheckReport, ClientError> {
         self.get(&with_query("/v1/check", query)).await
     }

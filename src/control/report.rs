@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::diagnostic::{Diagnostic, Excerpt, Severity};
 pub use crate::observe::pulls::Pull;
 pub use crate::observe::recent::{LogEntry, RuleReport, VerdictWord};
+pub use crate::policy::images::Badge;
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,11 +105,14 @@ pub enum ReloadReport {
     },
 }
 
-/// `GET /v1/check?name=&client=&type=`.
+/// `GET /v1/check?name=&client=&type=`, or of an image `GET /v1/check?image=&push=&client=`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckReport {
-    /// The name, in presentation form.
+    /// The name, in presentation form; the image, as people type it.
     pub name: String,
+    /// `pull` or `push`, of an image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<String>,
     /// The verdict.
     pub verdict: VerdictWord,
     /// Why, in a few words.
@@ -117,9 +121,15 @@ pub struct CheckReport {
     pub group: Option<String>,
     /// The registry, service or deny that decided.
     pub entry: Option<String>,
-    /// The rule that decided.
+    /// The rule that decided; of an image the key of its `[[images]]`.
     pub rule: Option<RuleReport>,
-    /// What else to know about an allowed name.
+    /// Whose an image of Docker Hub is, if that is known: `official`, `verified-publisher`, `sponsored-oss`, `community`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<String>,
+    /// What the Hub says of the image's namespace, where that decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub badge: Option<Badge>,
+    /// What else to know about the verdict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
     /// What would allow a denied name.
@@ -172,6 +182,9 @@ pub struct PolicyReport {
     pub groups: Vec<GroupReport>,
     /// The rules, in the order of the files.
     pub rules: Vec<PolicyRule>,
+    /// Which images may be pulled and pushed, in the order of the files.
+    #[serde(default)]
+    pub images: Vec<ImagesReport>,
 }
 
 /// A group of clients.
@@ -200,10 +213,43 @@ pub struct PolicyRule {
     pub groups: Vec<String>,
     /// `enforce`, or `audit` for an entry on trial.
     pub mode: String,
+    /// `direct`, `pass` or `inspect`: how what it allows is reached.
+    #[serde(default = "direct")]
+    pub data_path: String,
     /// Where it was written.
     pub path: Option<PathBuf>,
     /// The line in it.
     pub line: Option<u32>,
+}
+
+/// One `[[images]]` of the effective policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImagesReport {
+    /// The registry.
+    pub registry: String,
+    /// The groups it is for. Where there are no groups, it is for everyone.
+    pub groups: Vec<String>,
+    /// `enforce` or `audit`; a group under audit makes an audit of it.
+    pub mode: String,
+    /// What decides, in the order in which it is asked.
+    pub keys: Vec<ImageKeyReport>,
+    /// Where it was written.
+    pub path: PathBuf,
+    /// The line in it.
+    pub line: u32,
+}
+
+/// A key of an `[[images]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageKeyReport {
+    /// The key, such as `allow`.
+    pub key: String,
+    /// Its value, or one of its list.
+    pub value: String,
+    /// Where it was written; of what holds by default, where the table is.
+    pub path: PathBuf,
+    /// The line in it.
+    pub line: u32,
 }
 
 /// `GET /v1/log`.
@@ -211,6 +257,11 @@ pub struct PolicyRule {
 pub struct LogReport {
     /// Oldest first.
     pub entries: Vec<LogEntry>,
+}
+
+/// How a server that knows no gateway lets its registries be reached.
+fn direct() -> String {
+    "direct".to_owned()
 }
 
 impl From<&Diagnostic> for FaultReport {
@@ -284,7 +335,20 @@ mod tests {
 
     fn check(name: &str, verdict: VerdictWord) -> CheckReport {
         let (name, reason) = (name.to_owned(), String::new());
-        CheckReport { name, verdict, reason, group: None, entry: None, rule: None, note: None, hint: None, asked: None }
+        CheckReport {
+            name,
+            access: None,
+            verdict,
+            reason,
+            group: None,
+            entry: None,
+            rule: None,
+            category: None,
+            badge: None,
+            note: None,
+            hint: None,
+            asked: None,
+        }
     }
 
     #[test]

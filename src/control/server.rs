@@ -1,6 +1,7 @@
 //! The control API: who asks what, answered from what is in force. Changes come about through the reload handle alone.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +9,15 @@ use hyper::{Method, StatusCode};
 use tokio::net::UnixListener;
 use tokio::task::spawn_blocking;
 
-use crate::control::explain::{self, OnBehalf, Question};
+use crate::control::explain::{self, ImageQuestion, OnBehalf, Question};
 use crate::control::report::{FaultReport, ListenReport, LogReport, ReloadReport, State, StatusReport};
 use crate::observe::http::{self, Head, Limits, Reply};
 use crate::observe::log::timestamp;
 use crate::observe::metrics::Metrics;
 use crate::observe::recent::{CAPACITY, Filter, Recent};
 use crate::policy::document::Unlisted;
+use crate::policy::image_reference::ImageReference;
+use crate::policy::images::{Access, Badge};
 use crate::policy::reload::{Cause, ReloadOutcome};
 use crate::policy::store::{InForce, PolicyState, PolicyStatus, PolicyStore};
 use crate::policy::watch::ReloadHandle;
@@ -34,6 +37,14 @@ pub struct Api {
     pub listen: Vec<ListenReport>,
     /// The record types handed out where an entry does not say.
     pub record_types: Vec<u16>,
+    /// Who knows the badges of Docker Hub's namespaces, if anybody does.
+    pub badges: Option<Arc<dyn Badges>>,
+}
+
+/// Knows which namespaces of Docker Hub are verified publishers or sponsored projects.
+pub trait Badges: Send + Sync + 'static {
+    /// The badge of a namespace; `None`: it could not be found out.
+    fn badge(&self, namespace: String) -> Pin<Box<dyn Future<Output = Option<Badge>> + Send + '_>>;
 }
 
 /// Why a request is wrong.
@@ -111,6 +122,9 @@ fn forwarding_groups(policy: &InForce) -> Vec<String> {
 }
 
 async fn check(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> {
+    if query.value("image").is_some() {
+        return check_image(api, query).await;
+    }
     query.only(&["name", "client", "group", "type"])?;
     let question = Question {
         name: query.parsed("name", "a name")?.ok_or(BadRequest::Missing("name"))?,
@@ -127,6 +141,25 @@ async fn check(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> 
         Some(report) => http::json(StatusCode::OK, &report?),
         None => defect(),
     })
+}
+
+async fn check_image(api: &Api, query: &Parameters) -> Result<Reply, BadRequest> {
+    query.only(&["image", "push", "client", "group"])?;
+    let question = ImageQuestion {
+        image: query.image()?,
+        access: if query.parsed("push", "true or false")? == Some(true) { Access::Push } else { Access::Pull },
+        on_behalf: query.on_behalf()?,
+    };
+    let in_force = api.policy.current();
+    let namespace = explain::undecided_namespace(&in_force.snapshot, &question)?;
+    let badge = match (namespace, &api.badges) {
+        (Some(namespace), Some(badges)) => badges.badge(namespace).await,
+        _ => None,
+    };
+    match aside(move || explain::check_image(&in_force.snapshot, &question, badge)).await {
+        Some(report) => Ok(http::json(StatusCode::OK, &report?)),
+        None => Ok(defect()),
+    }
 }
 
 async fn policy(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> {
@@ -190,6 +223,11 @@ impl Parameters {
     ) -> Result<Option<T>, BadRequest> {
         let parse = |text: &str| text.parse().map_err(|_| BadRequest::Wrong { parameter, expected });
         self.value(parameter).map(parse).transpose()
+    }
+
+    fn image(&self) -> Result<ImageReference, BadRequest> {
+        let text = self.value("image").ok_or(BadRequest::Missing("image"))?;
+        ImageReference::parse(text).map_err(|_| BadRequest::Wrong { parameter: "image", expected: "an image" })
     }
 
     fn record_type(&self) -> Result<Option<u16>, BadRequest> {

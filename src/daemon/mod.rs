@@ -261,6 +261,7 @@ impl Daemon {
             metrics: self.metrics.clone(),
             listen: listen.map(report).collect(),
             record_types: self.record_types.clone(),
+            badges: None,
         }
     }
 }

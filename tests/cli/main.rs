@@ -339,6 +339,94 @@ fn check_needs_no_server_and_its_exit_code_is_the_verdict() {
     assert_eq!(place.run(&["check", "a.example"]).code, Some(78));
 }
 
+/// Docker Hub, inspected: official images and those of verified publishers.
+const IMAGES: &str = "[[registry]]\npreset = \"docker-hub\"\npath = \"inspect\"\n[[images]]\nregistry = \"docker-hub\"\n\
+    official = \"allow\"\nverified-publishers = \"allow\"\npublishers = { verified = [\"bitnami\"] }\n\
+    allow = [\"@build-tools\"]\npush = [\"mycompany/*\"]\n";
+
+/// A folder with this policy whose settings have a gateway.
+fn place_with_gateway(policy: &str) -> Place {
+    let upstream = Upstream::start();
+    let place = Place::new(policy, upstream);
+    place.write_settings("127.0.0.1:0", upstream, "[gateway]\naddress = \"192.0.2.53\"\n");
+    place
+}
+
+#[test]
+fn check_judges_images_as_it_does_names() {
+    let place = place_with_gateway(IMAGES);
+    for (arguments, code, shown) in [
+        (&["docker.io/nginx:1.27"][..], 0, "allow  pull docker.io/library/nginx:1.27  official images are allowed"),
+        (&["docker.io/nginx"], 0, "policy.d/a.toml:7"),
+        (&["docker.io/bitnami/redis"], 0, "category: verified-publisher"),
+        (&["foo/bar"], 1, "whether `foo` is a verified publisher or a sponsored project is not known here"),
+        (&["foo/bar"], 1, "hint: write `allow = [\"foo/bar\"]` in the `[[images]]` at "),
+        (&["docker.io/mycompany/app", "--push"], 0, "push = \"mycompany/*\""),
+        (
+            &["docker.io/library/nginx", "--push"],
+            1,
+            "deny   push docker.io/library/nginx  push to library/nginx not allowed",
+        ),
+        (&["ghcr.io/a/b"], 1, "ghcr.io: "),
+        (&["nginx"], 1, "hint: a host name is judged; for the image write `docker.io/library/nginx`"),
+    ] {
+        let ended = place.run(&[&["check"], arguments].concat());
+        assert_eq!(ended.code, Some(code), "{arguments:?} {ended:?}");
+        assert!(ended.stdout.contains(shown), "{arguments:?}: {}", ended.stdout);
+    }
+    for wrong in
+        [&["docker.io/Foo/bar"][..], &["nginx:1.27"], &["docker.io/nginx", "--type", "A"], &["ghcr.io", "--push"]]
+    {
+        assert_eq!(place.run(&[&["check"], wrong].concat()).code, Some(64), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_running_server_checks_images_as_the_command_does() {
+    let server = place_with_gateway(IMAGES).serve();
+    for (query, arguments) in [
+        ("image=docker.io/nginx:1", &["docker.io/nginx:1"][..]),
+        ("image=foo/bar&client=10.0.0.1", &["foo/bar", "--client", "10.0.0.1"]),
+        ("image=foo/bar&push=true", &["foo/bar", "--push"]),
+    ] {
+        let answer = server.request(&format!("GET /v1/check?{query}"));
+        let body: serde_json::Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        let ended = server.place.run(&[&["check", "--json"], arguments].concat());
+        let reports: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!(reports[0], body, "{query}");
+    }
+    for wrong in ["image=Foo/bar", "image=a/b&push=perhaps", "image=a/b&type=A", "image=a/b&group=nobody"] {
+        assert!(server.request(&format!("GET /v1/check?{wrong}")).starts_with("HTTP/1.1 400"), "{wrong}");
+    }
+}
+
+#[test]
+fn a_path_through_the_gateway_is_a_fault_where_the_settings_have_none() {
+    let place = place(IMAGES);
+    let ended = place.run(&["policy", "lint"]);
+    assert_eq!(ended.code, Some(78));
+    assert!(ended.stdout.contains("a path through the gateway, and there is none"), "{}", ended.stdout);
+}
+
+#[test]
+fn show_and_diff_know_images() {
+    let place = place_with_gateway(IMAGES);
+    let folder = place.path("policy.d").display().to_string();
+    let shown = place.run(&["policy", "show", &folder]).stdout;
+    for part in ["registry-1.docker.io", "inspect", "verified-publishers", "@build-tools", "mycompany/*"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let other = place_with_gateway(&IMAGES.replace("mycompany/*", "other/*").replace("official = \"allow\"\n", ""));
+    let other_folder = other.path("policy.d").display().to_string();
+    let ended = place.run(&["policy", "diff", &folder, &other_folder]);
+    assert_eq!(ended.code, Some(1));
+    assert_eq!(
+        ended.stdout,
+        "- images of docker-hub, mycompany/*: push\n~ images of docker-hub, official: allow -> deny\n\
+         + images of docker-hub, other/*: push\n"
+    );
+}
+
 #[test]
 fn the_running_server_and_check_say_the_same() {
     let server = server(ALLOW_A);

@@ -28,6 +28,15 @@ fn the_policies_of_the_readme_are_taken_without_a_warning() {
     }
 }
 
+#[test]
+fn the_images_of_the_policys_page_are_taken_without_a_warning() {
+    let registry = "version = 1\n[[registry]]\npreset = \"docker-hub\"\npath = \"inspect\"\n";
+    let images = policies("docs/policy.md").into_iter().find(|policy| policy.contains("[[images]]"));
+    let source = Source::new("policy.toml", format!("{registry}{}", images.expect("the page shows one")));
+    let options = Options { has_gateway: true, strict: true, ..Options::default() };
+    assert!(load(vec![source], &options, SystemTime::now()).is_ok());
+}
+
 /// The anchors of a document's headings: lower-case, blanks as `-`, other signs dropped.
 fn anchors(document: &str) -> Vec<String> {
     let text = fs::read_to_string(document).expect("the tests run in the package's folder");

@@ -265,13 +265,12 @@ impl ImageTable {
 }
 
 impl RepositoryList {
-    /// Adds a pattern; the first of equal ones stays.
+    /// Adds a pattern; of repositories that are written out twice the first stays.
     pub(super) fn add(&mut self, pattern: &RepositoryPattern, key: Key) {
         match pattern.exact() {
             Some(name) => {
                 self.exact.entry(name.into()).or_insert(key);
             }
-            None if self.patterns.iter().any(|(known, _)| known == pattern) => {}
             None => self.patterns.push((pattern.clone(), key)),
         }
     }

@@ -41,7 +41,10 @@ pub fn create(folder: &Path, creation: &Creation<'_>) -> Result<Stored, Authorit
     let path = |extension: &str| folder.join(format!("{}.{extension}", identity.name));
     // A key without a certificate is nothing to anybody; the other way round hosts would be told to trust it.
     put(&path(KEY), &key.serialize_pem(), KEY_MODE, creation.owner)?;
-    put(&path(CERTIFICATE), &certificate.pem(), CERTIFICATE_MODE, None)?;
+    put(&path(CERTIFICATE), &certificate.pem(), CERTIFICATE_MODE, None).inspect_err(|_| {
+        // It is the first failure that is told.
+        let _ = fs::remove_file(path(KEY));
+    })?;
     read_stored(path(CERTIFICATE))
 }
 

@@ -118,17 +118,18 @@ fn unknown_store() -> SetupFault {
     )
 }
 
-/// The paths that tell that an engine is there, what has it read the bundle, and what that disturbs.
+/// The paths that tell that an engine is there, what has it read the bundle, and what that disturbs. Docker comes after
+/// containerd, which it may be bound to.
 const ENGINES: &[(&[&str], &str, &str)] = &[
-    (
-        &["/usr/bin/dockerd", "/usr/sbin/dockerd", "/usr/local/bin/dockerd"],
-        "systemctl restart docker.service",
-        "Docker reads the bundle when it starts; without `live-restore` this stops containers",
-    ),
     (
         &["/usr/bin/containerd", "/usr/local/bin/containerd"],
         "systemctl restart containerd.service",
-        "the same for what containerd pulls itself; containers go on",
+        "reads the bundle, for what containerd pulls itself; containers go on",
+    ),
+    (
+        &["/usr/bin/dockerd", "/usr/sbin/dockerd", "/usr/local/bin/dockerd"],
+        "systemctl restart docker.service",
+        "Docker reads the bundle when it starts, and at no other time; without `live-restore` this stops containers",
     ),
     (
         &["/usr/bin/buildkitd", "/usr/local/bin/buildkitd"],

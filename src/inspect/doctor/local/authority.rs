@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -25,7 +25,10 @@ pub(super) fn of_gateway(scene: &Scene<'_>, report: &mut Report) {
     let Some((gateway, names)) = inspecting(scene) else { return };
     let folder = folder_of(scene, gateway);
     match read_folder(&folder) {
-        Ok(files) => judge_folder(gateway, &files, &names, SystemTime::now(), report),
+        Ok(files) => {
+            judge_folder(gateway, &files, &names, SystemTime::now(), report);
+            keys_of_others(scene, gateway, &files, report);
+        }
         Err(AuthorityError::Io { error, .. }) if error.kind() == ErrorKind::PermissionDenied => {
             foreign::unseen(report, format!("the gateway's authority ({}): {error}", gateway.authority.display()));
         }
@@ -181,6 +184,30 @@ fn open_key(stored: &Stored) -> Option<Finding> {
     })
 }
 
+/// Keys that the user of the gateway cannot read: made before there was such a user, or restored by root.
+fn keys_of_others(scene: &Scene<'_>, gateway: &Gateway, files: &[Stored], report: &mut Report) {
+    let user = if gateway.separate { SEPARATE_USER } else { USER };
+    let users = foreign::text(scene.machine, "/etc/passwd", report).unwrap_or_default();
+    let line = users.lines().find_map(|line| line.strip_prefix(user)?.strip_prefix(':'));
+    let Some(number) = line.and_then(|rest| rest.split(':').nth(1)?.parse::<u32>().ok()) else { return };
+    for path in files.iter().map(Stored::key_path) {
+        let Some(owner) = fs::metadata(&path).ok().map(|metadata| metadata.uid()).filter(|owner| *owner != number)
+        else {
+            continue;
+        };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let place = gateway.authority.join(name.as_ref());
+        report.add(
+            Finding::problem(
+                CHECK,
+                format!("{} belongs to user {owner}, and the gateway runs as {user}", place.display()),
+            )
+            .meaning("the gateway cannot read the key: inspected registries fail closed")
+            .fix(format!("chown {user}: {}", place.display())),
+        );
+    }
+}
+
 fn judge_missing(scene: &Scene<'_>, certificate: &CaCertificate, anchor: Option<&Anchor>, now: SystemTime) -> Finding {
     let fix = match (anchor, Store::find(scene.machine)) {
         (Some(_), Some(store)) => format!("{}  # then restart the engines", store.update),
@@ -244,6 +271,9 @@ fn day(moment: SystemTime) -> String {
 }
 
 const CHECK: &str = "authority";
+/// Whom the gateway runs as, within `pullgate serve` and by itself.
+const USER: &str = "pullgate";
+const SEPARATE_USER: &str = "pullgate-gateway";
 const ROTATE_NOW: &str =
     "pullgate images ca rotate --overlap 0s && pullgate images ca install --write --restart  # on every host";
 /// Time to reach every host.
@@ -353,6 +383,23 @@ mod tests {
         tree.write("etc/pullgate/ca/x.crt", b"no certificate");
         let said = lines(&tree.said(of_gateway));
         assert!(said[0].ends_with("x.crt: no certificate in PEM"), "{said:?}");
+    }
+
+    #[test]
+    fn a_key_that_the_gateway_s_user_cannot_read_is_told() {
+        let own = nix::unistd::geteuid().as_raw();
+        for (users, is_told) in [
+            (format!("root:x:0:0::/:\npullgate:x:{own}:1::/:\n"), false),
+            (format!("root:x:0:0::/:\npullgate:x:{}:1::/:\n", own + 1), true),
+            (format!("pullgate-gateway:x:{}:1::/:\n", own + 1), false),
+            ("pullgate:x\nbroken".to_owned(), false),
+        ] {
+            let tree = gateway(&[("etc/passwd", &users)]);
+            let stored = make(&tree, "a.example", -1, 300);
+            let said = lines(&tree.said(of_gateway));
+            let key = format!("problem: /etc/pullgate/ca/{}.key belongs to user {own}", stored.name());
+            assert_eq!(said.iter().any(|line| line.starts_with(&key)), is_told, "{users}: {said:?}");
+        }
     }
 
     #[test]

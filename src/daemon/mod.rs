@@ -10,6 +10,7 @@
 
 mod follow;
 mod panics;
+mod publishers;
 mod readiness;
 mod signals;
 mod watchdog;
@@ -31,7 +32,7 @@ pub use self::signals::termination;
 
 use crate::config::{self, PolicySource, Settings};
 use crate::control::report::ListenReport;
-use crate::control::server::{self, Api};
+use crate::control::server::{self, Api, Badges};
 use crate::control::socket::{ControlSocket, SocketError};
 use crate::dns::Transport;
 use crate::dns::listen::{BindError, Listeners};
@@ -261,7 +262,7 @@ impl Daemon {
             metrics: self.metrics.clone(),
             listen: listen.map(report).collect(),
             record_types: self.record_types.clone(),
-            badges: None,
+            badges: self.gateway.as_ref().map(|gateway| Arc::new(gateway.publishers()) as Arc<dyn Badges>),
         }
     }
 }

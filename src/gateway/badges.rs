@@ -79,12 +79,6 @@ impl Badges {
         Self { source, file, known, flights, permits, counters }
     }
 
-    /// The badge of a namespace, as far as it is known without asking: of the last month.
-    pub(super) fn known(&self, namespace: &str) -> Option<Badge> {
-        let known = self.lock().get(namespace).copied()?;
-        (known.age(now()) < LAST_KNOWN).then(|| known.badge)
-    }
-
     /// The badge of a namespace, asked for if the last answer is older than a day. While the Hub does not answer, the last
     /// known one counts; without one the namespace has none.
     pub(super) async fn of(&self, namespace: &str, dialer: &Dialer) -> Badge {
@@ -350,7 +344,6 @@ mod tests {
         assert_eq!(fails(&badges, "bitnami").await, Badge::VerifiedPublisher);
         age(&badges, "bitnami", LAST_KNOWN);
         assert_eq!(fails(&badges, "bitnami").await, Badge::Unbadged);
-        assert_eq!(badges.known("bitnami"), None);
     }
 
     #[tokio::test]
@@ -369,9 +362,10 @@ mod tests {
     async fn what_is_known_outlives_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         badges(&folder).of_with("grafana", || async { Ok(Badge::SponsoredOss) }).await;
-        assert_eq!(badges(&folder).known("grafana"), Some(Badge::SponsoredOss));
+        let again = badges(&folder).of_with("grafana", || async { unreachable!("it is known") }).await;
+        assert_eq!(again, Badge::SponsoredOss);
         std::fs::write(folder.path().join("badges.json"), "{\"grafana\": damaged").unwrap();
-        assert_eq!(badges(&folder).known("grafana"), None);
+        assert_eq!(fails(&badges(&folder), "grafana").await, Badge::Unbadged);
     }
 
     proptest! {

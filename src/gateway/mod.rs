@@ -40,7 +40,7 @@ use hyper::header::HeaderValue;
 
 pub use self::counters::Counters;
 pub use self::roots::RootsError;
-pub use self::serve::{Gateway, GatewayError, Parts};
+pub use self::serve::{Gateway, GatewayError, Parts, Publishers};
 
 use self::badges::Badges;
 use self::dial::Dialer;

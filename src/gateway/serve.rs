@@ -37,6 +37,17 @@ pub struct Gateway {
     idle_timeout: Duration,
 }
 
+/// Knows which namespaces of Docker Hub are verified publishers' or sponsored projects': what the gateway itself goes by.
+#[derive(Clone)]
+pub struct Publishers(Arc<Shared>);
+
+impl Publishers {
+    /// The badge of a namespace; asks the Hub if the gateway would have to.
+    pub async fn badge_of(&self, namespace: &str) -> Badge {
+        self.0.badges.of(namespace, &self.0.dialer).await
+    }
+}
+
 /// What connections of a listener begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -108,10 +119,9 @@ impl Gateway {
         Arc::clone(&self.shared.counters)
     }
 
-    /// What is known of a namespace's badge without asking; lives as long as the gateway does.
-    pub fn known_badges(&self) -> impl Fn(&str) -> Option<Badge> + Send + Sync + 'static {
-        let shared = Arc::clone(&self.shared);
-        move |namespace| shared.badges.known(namespace)
+    /// Who knows which namespaces are verified publishers'.
+    pub fn publishers(&self) -> Publishers {
+        Publishers(Arc::clone(&self.shared))
     }
 
     /// Serves until `shutdown`; then takes nothing new and gives what is under way three seconds.

@@ -93,6 +93,12 @@ fn accept(shared: &Shared, client: &Client, request: &Request<Incoming>) -> Resu
     let (Some(name), Some(port)) = (name, port) else {
         return Err(refusal(StatusCode::BAD_REQUEST, "CONNECT needs a host name and a port"));
     };
+    if !shared.ports.contains(&port) {
+        return Err(refusal(
+            StatusCode::FORBIDDEN,
+            &format!("no registry is reached on port {port} through this proxy"),
+        ));
+    }
     let policy = shared.policy.current();
     let admission = Admission::judge(&policy, client, &name);
     if admission.way() != Way::Refused {

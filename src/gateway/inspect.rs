@@ -97,6 +97,8 @@ impl Session {
                 *response.version_mut() = Version::HTTP_11;
                 response.map(Either::Left)
             }
+            // The client's own body broke off, or is no body.
+            Err(SendError::Http(error)) if error.is_user() => refuse(Refusal::Malformed("the body is broken")),
             Err(error) => {
                 tracing::warn!(name = %self.name, %error, "a registry does not answer");
                 refuse(Refusal::Unreachable(error.to_string()))

@@ -19,8 +19,9 @@ pub(super) struct Leaves {
 
 #[derive(Default)]
 struct State {
-    /// The authority, and when its folder was read.
-    authority: Option<(Arc<Authority>, SystemTime)>,
+    authority: Option<Arc<Authority>>,
+    /// When the folder was last looked at, and when something had come into it or gone from it then.
+    looked: Option<(SystemTime, Option<SystemTime>)>,
     configs: HashMap<DomainName, Held>,
 }
 
@@ -58,6 +59,7 @@ impl Leaves {
     /// There is no certificate for the name.
     pub(super) fn config(&self, name: &DomainName, now: SystemTime) -> Result<Arc<ServerConfig>, LeafError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.look(&mut state, now);
         if let Some(held) = state.configs.get(name).filter(|held| held.is_fresh(now)) {
             return Ok(Arc::clone(&held.config));
         }
@@ -94,19 +96,38 @@ impl Leaves {
         Ok(Held { config: Arc::new(config), renew_at: leaf.renew_at, expires: leaf.expires, tried: now })
     }
 
-    /// The authority as its folder was not long ago.
+    /// Forgets the authority, and what it has signed, when its folder has changed: a pair that was taken away, or replaced
+    /// because its key got out, is not used for another connection.
+    fn look(&self, state: &mut State, now: SystemTime) {
+        let is_recent = |looked: SystemTime| now.duration_since(looked).is_ok_and(|age| age < FOLDER_AGE);
+        if state.looked.is_some_and(|(looked, _)| is_recent(looked)) {
+            return;
+        }
+        let changed = std::fs::metadata(&self.folder).and_then(|folder| folder.modified()).ok();
+        if state.looked.is_some_and(|(_, before)| before != changed) {
+            state.authority = None;
+            state.configs.values_mut().for_each(Held::outdate);
+        }
+        state.looked = Some((now, changed));
+    }
+
+    /// The authority as its folder was when it last changed.
     fn authority(&self, state: &mut State, now: SystemTime) -> Result<Arc<Authority>, LeafError> {
-        let is_recent = |read: SystemTime| now.duration_since(read).is_ok_and(|age| age < FOLDER_AGE);
-        if let Some((authority, _)) = state.authority.as_ref().filter(|(_, read)| is_recent(*read)) {
+        if let Some(authority) = &state.authority {
             return Ok(Arc::clone(authority));
         }
         let authority = Arc::new(Authority::load(&self.folder, now)?);
-        state.authority = Some((Arc::clone(&authority), now));
+        state.authority = Some(Arc::clone(&authority));
         Ok(authority)
     }
 }
 
 impl Held {
+    /// Has another tried for at once.
+    fn outdate(&mut self) {
+        (self.renew_at, self.tried) = (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH);
+    }
+
     /// Whether it serves without a look for another; one that could not be renewed is tried again a while later.
     fn is_fresh(&self, now: SystemTime) -> bool {
         let tried_just_now = now.duration_since(self.tried).is_ok_and(|passed| passed < RETRY) && now < self.expires;
@@ -114,7 +135,7 @@ impl Held {
     }
 }
 
-/// How old a reading of the folder may be when a certificate is made.
+/// How often the folder is looked at, while connections come.
 const FOLDER_AGE: Duration = Duration::from_secs(1);
 /// How long a renewal that failed is left alone.
 const RETRY: Duration = Duration::from_secs(60);
@@ -138,6 +159,24 @@ mod tests {
         let first = leaves.config(&name, now).unwrap();
         assert!(Arc::ptr_eq(&first, &leaves.config(&name, now).unwrap()), "made once");
         assert!(leaves.config(&"quay.io".parse().unwrap(), now).is_err(), "outside its constraints");
+    }
+
+    #[test]
+    fn what_a_pair_signed_that_is_no_longer_there_is_not_used_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca");
+        let pair = || std::fs::read_dir(&path).unwrap().map(|file| file.unwrap().path()).collect::<Vec<_>>();
+        crate::gateway::testing::authority(&path, &["ghcr.io"]);
+        let old = pair();
+        let leaves = Leaves::new(path.clone());
+        let name = "ghcr.io".parse().unwrap();
+        let now = SystemTime::now();
+        let first = leaves.config(&name, now).unwrap();
+        crate::gateway::testing::authority(&path, &["ghcr.io"]);
+        old.iter().for_each(|file| std::fs::remove_file(file).unwrap());
+        let second = leaves.config(&name, now + FOLDER_AGE).unwrap();
+        assert!(!Arc::ptr_eq(&first, &second));
+        assert!(Arc::ptr_eq(&second, &leaves.config(&name, now + 2 * FOLDER_AGE).unwrap()), "and then kept");
     }
 
     #[test]

@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     handed_out: HandedOut,
     events: EventSink,
     counters: Arc<Counters>,
+    /// The ports that registries are reached on: HTTPS's, and those that the gateway listens on.
+    ports: Vec<u16>,
     /// What this gateway calls itself to those it asks, so that it knows its own requests again.
     via: HeaderValue,
 }

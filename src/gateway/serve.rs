@@ -18,7 +18,7 @@ use super::handed_out::HandedOut;
 use super::leaves::Leaves;
 use super::roots::{self, RootsError};
 use super::stream::Watched;
-use super::{Client, Counters, Shared, connect, connection};
+use super::{Client, Counters, HTTPS_PORT, Shared, connect, connection};
 use crate::config;
 use crate::event::EventSink;
 use crate::net::backoff::Backoff;
@@ -86,7 +86,7 @@ impl Gateway {
     pub fn bind(settings: &config::Gateway, state: &Path, parts: Parts) -> Result<Self, GatewayError> {
         let steered = settings.listen.iter().map(|&address| (address, Kind::Steered));
         let connects = settings.connect.iter().map(|&address| (address, Kind::Connect));
-        let listeners = steered.chain(connects).map(bind_listener).collect::<Result<_, _>>()?;
+        let listeners = steered.chain(connects).map(bind_listener).collect::<Result<Vec<_>, _>>()?;
         let tls = roots::client_config(&settings.authority, settings.upstream_roots.as_deref())?;
         let Parts { policy, resolver, events } = parts;
         let counters = Arc::new(Counters::default());
@@ -98,6 +98,7 @@ impl Gateway {
             handed_out: HandedOut::default(),
             events,
             counters,
+            ports: ports(&listeners),
             via: own_name(),
         };
         let limits = Limits { total: settings.connections, per_client: settings.connections_per_client };
@@ -237,6 +238,12 @@ fn bind_listener((address, kind): (SocketAddr, Kind)) -> Result<(SocketAddr, Kin
     };
     let listener = bind::tcp(address, Families::Own, purpose)?;
     Ok((bind::bound_address(&listener, address)?, kind, listener))
+}
+
+/// HTTPS's, and those that steered clients connect to.
+fn ports(listeners: &[(SocketAddr, Kind, TcpListener)]) -> Vec<u16> {
+    let steered = listeners.iter().filter(|(_, kind, _)| *kind == Kind::Steered);
+    steered.map(|(address, ..)| address.port()).chain([HTTPS_PORT]).collect()
 }
 
 /// A name of its own for each gateway, since one may be behind another.

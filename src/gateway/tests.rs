@@ -149,6 +149,17 @@ async fn a_length_beside_chunks_never_makes_one_request_two() {
 }
 
 #[tokio::test]
+async fn a_broken_body_is_the_clients_fault() {
+    let lab = Lab::new().await;
+    let head =
+        "POST /v2/good/own/blobs/uploads/ HTTP/1.1\r\nHost: registry.example\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for body in ["-0\r\n\r\n", "11111111111111111\r\n", "5\nhello\r\n0\r\n\r\n"] {
+        let answer = lab.ask("registry.example", &format!("{head}{body}")).await;
+        assert!(status(&answer).starts_with("HTTP/1.1 400 "), "{body}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn odd_paths_reach_no_registry() {
     let lab = Lab::new().await;
     for path in [
@@ -266,9 +277,11 @@ async fn a_client_that_names_a_proxy_gets_the_same_paths() {
     let mut stream = lab.connect_as_web(stream, "passed.example").await.unwrap();
     let request = "GET /anything HTTP/1.1\r\nHost: passed.example\r\nConnection: close\r\n\r\n";
     assert!(exchange(&mut stream, request).await.ends_with("a manifest"));
+    let (head, _) = tunnel(&lab, "passed.example:22").await;
+    assert!(head.starts_with("HTTP/1.1 403 no registry is reached on port 22"), "{head}");
     let (head, _) = tunnel(&lab, &format!("forbidden.example:{port}")).await;
     assert!(head.starts_with("HTTP/1.1 403 registry access to forbidden.example is not allowed"), "{head}");
-    assert_eq!((lab.counters.connects.value(), lab.counters.connects_refused.value()), (2, 1));
+    assert_eq!((lab.counters.connects.value(), lab.counters.connects_refused.value()), (3, 2));
 }
 
 #[tokio::test]
@@ -296,10 +309,15 @@ async fn registries_are_reached_through_the_sites_proxy_where_there_is_one() {
         port: outer.connect.port(),
         authorization: None,
     };
-    let lab = Lab::with(POLICY, |settings| settings.parent = Some(proxy)).await;
-    // The outer gateway knows the inner one's registry by the port that is asked for.
+    // The port that a client connects to is the port that the proxy is asked for.
+    let listener = std::net::SocketAddr::from(([127, 0, 0, 3], outer.registry.address.port()));
+    let lab = Lab::with(POLICY, |settings| {
+        settings.parent = Some(proxy);
+        settings.listen = vec![listener];
+    })
+    .await;
     let stream = TcpStream::connect(lab.gateway).await.unwrap();
-    let mut stream = lab.connect_as_web(stream, "passed.example").await.unwrap();
+    let mut stream = outer.connect_as_web(stream, "passed.example").await.unwrap();
     let request = "GET /anything HTTP/1.1\r\nHost: passed.example\r\nConnection: close\r\n\r\n";
     assert!(exchange(&mut stream, request).await.ends_with("a manifest"));
     assert_eq!((outer.counters.connects.value(), outer.counters.passed.value()), (1, 1));

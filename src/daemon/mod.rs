@@ -145,8 +145,12 @@ impl Daemon {
         let (sink, events) = EventSink::new(settings.log.queries);
         let pipeline = || Pipeline::new(Arc::clone(&policy), Arc::clone(&resolver), settings, sink.clone());
         let answering = listeners.map(|listeners| (listeners, Arc::new(pipeline())));
-        let parts =
-            gateway::Parts { policy: Arc::clone(&policy), resolver: Arc::clone(&resolver), events: sink.clone() };
+        let parts = gateway::Parts {
+            policy: Arc::clone(&policy),
+            resolver: Arc::clone(&resolver),
+            events: sink.clone(),
+            clients: settings.server.clients.clone(),
+        };
         let gateway =
             gateway_of(settings, role).map(|it| Gateway::bind(it, &settings.policy.state, parts)).transpose()?;
         let (watch, reload) = Watch::new(reloader, Timing::default());

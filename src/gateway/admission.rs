@@ -71,16 +71,20 @@ impl<'s> Admission<'s> {
         Some(denial.to_string())
     }
 
-    /// What is told of the connection.
-    pub(super) fn event(&self, client: &Client, name: &DomainName) -> Event {
-        let verdict = &self.judgement.verdict;
-        let decision = match verdict {
+    /// What became of the connection, in a word.
+    pub(super) fn decision(&self) -> Decision {
+        match self.judgement.verdict {
             Verdict::Allow(Permit::Static) | Verdict::Deny(_) => Decision::Deny,
             Verdict::Allow(_) => Decision::Allow,
             Verdict::Audit(_) => Decision::Audit,
-        };
+        }
+    }
+
+    /// What is told of the connection.
+    pub(super) fn event(&self, client: &Client, name: &DomainName) -> Event {
+        let verdict = &self.judgement.verdict;
         Event {
-            decision,
+            decision: self.decision(),
             reason: verdict.to_string(),
             group: self.judgement.group.map(|group| group.name().to_owned()),
             entry: verdict.rule().map(|rule| rule.entry().name.clone()).filter(|name| !name.is_empty()),

@@ -15,8 +15,8 @@ use super::hello::{self, Hello, HelloError};
 use super::inspect::{self, Session};
 use super::stream::{Rewound, Stream};
 use super::{Client, Shared};
-use crate::event::{Decision, Subject};
-use crate::name::DomainName;
+use crate::event::{Bearing, Decision, Event, Subject};
+use crate::name::{DomainName, NameRef};
 use crate::net::connections::Activity;
 use crate::policy::store::InForce;
 
@@ -29,7 +29,7 @@ pub(super) struct Announced {
     pub(super) port: u16,
 }
 
-/// Serves a connection to its end. `port` is the registry's.
+/// Serves a connection to its end. Without an announcement the port it came to is the registry's.
 pub(super) async fn serve<S: Stream + 'static>(
     shared: Arc<Shared>,
     mut stream: S,
@@ -37,29 +37,14 @@ pub(super) async fn serve<S: Stream + 'static>(
     announced: Option<Announced>,
     activity: &Arc<Activity>,
 ) {
-    let hello = match read_hello(&shared, &mut stream).await {
-        Some(hello) => hello,
-        None => return,
-    };
-    let Some(name) = hello.name.clone() else {
+    let Some(hello) = read_hello(&shared, &mut stream).await else { return };
+    let Some(name) = hello.name else {
         shared.counters.no_name.increment();
         return refuse(&mut stream, Alert::UnrecognizedName).await;
     };
     let policy = arc_swap::Guard::into_inner(shared.policy.current());
     let port = announced.as_ref().map_or(client.listener.port(), |announced| announced.port);
-    let is_as_announced = announced.as_ref().is_none_or(|announced| announced.name == name);
-    let way = {
-        let admission = Admission::judge(&policy, &client, &name);
-        let way = if is_as_announced { admission.way() } else { Way::Refused };
-        let event = || {
-            let event = admission.event(&client, &name);
-            if is_as_announced { event } else { announced_otherwise(event, announced.as_ref()) }
-        };
-        let decision = if is_as_announced { event_decision(way, &admission) } else { Decision::Deny };
-        shared.events.tell(decision, crate::event::Bearing::None, event);
-        way
-    };
-    match way {
+    match admit(&shared, &policy, &client, &name, announced.as_ref()) {
         Way::Refused => {
             shared.counters.refused.increment();
             refuse(&mut stream, Alert::AccessDenied).await;
@@ -69,17 +54,24 @@ pub(super) async fn serve<S: Stream + 'static>(
     }
 }
 
-fn event_decision(way: Way<'_>, admission: &Admission<'_>) -> Decision {
-    match (way, admission.judgement.verdict) {
-        (Way::Refused, _) => Decision::Deny,
-        (_, crate::policy::judge::Verdict::Audit(_)) => Decision::Audit,
-        _ => Decision::Allow,
+/// Which way a connection goes, and tells of it.
+fn admit<'p>(
+    shared: &Shared,
+    policy: &'p InForce,
+    client: &Client,
+    name: &DomainName,
+    announced: Option<&Announced>,
+) -> Way<'p> {
+    if let Some(announced) = announced.filter(|announced| announced.name != *name) {
+        shared.events.tell(Decision::Deny, Bearing::None, || Event {
+            reason: format!("the connection was announced as one to {}", announced.name),
+            ..client.event(name, Subject::Connection)
+        });
+        return Way::Refused;
     }
-}
-
-fn announced_otherwise(event: crate::event::Event, announced: Option<&Announced>) -> crate::event::Event {
-    let reason = announced.map(|announced| format!("the connection was announced as one to {}", announced.name));
-    crate::event::Event { decision: Decision::Deny, reason: reason.unwrap_or_default(), rule: None, ..event }
+    let admission = Admission::judge(policy, client, name);
+    shared.events.tell(admission.decision(), Bearing::None, || admission.event(client, name));
+    admission.way()
 }
 
 async fn read_hello<S: Stream>(shared: &Shared, stream: &mut S) -> Option<Hello> {
@@ -134,7 +126,7 @@ async fn dial(
         let admission = Admission::judge(policy, client, name);
         (admission.servers(), admission.private())
     };
-    let forbids = |target: crate::name::NameRef<'_>| Admission::judge(policy, client, name).forbids(target);
+    let forbids = |target: NameRef<'_>| Admission::judge(policy, client, name).forbids(target);
     shared.dialer.dial(&Target { name, port, servers, private, forbids: &forbids }).await
 }
 
@@ -186,7 +178,7 @@ fn failed(shared: &Shared, client: &Client, name: &DomainName, error: &io::Error
         [AlertDescription::UnknownCA, AlertDescription::BadCertificate, AlertDescription::CertificateUnknown];
     if untrusted.contains(alert) {
         shared.counters.untrusted.increment();
-        shared.events.tell(Decision::Deny, crate::event::Bearing::None, || crate::event::Event {
+        shared.events.tell(Decision::Deny, Bearing::None, || Event {
             reason: "the client does not trust this gateway's authority (`pullgate images ca install`)".to_owned(),
             ..client.event(name, Subject::Connection)
         });

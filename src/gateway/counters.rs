@@ -4,6 +4,7 @@ use crate::net::counter::counters;
 
 counters! {
     connections: "Connections taken.",
+    outside_clients: "Connections of clients outside server.clients, closed.",
     connections_evicted: "Connections closed to make room for a new one.",
     accept_failed: "Connections that could not be taken, for want of descriptors or the like.",
     timed_out: "Connections closed because nothing came or went for too long.",

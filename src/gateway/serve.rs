@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::header::HeaderValue;
+use ipnet::IpNet;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -33,6 +34,7 @@ use crate::upstream::Resolver;
 pub struct Gateway {
     listeners: Vec<(SocketAddr, Kind, TcpListener)>,
     shared: Arc<Shared>,
+    clients: Arc<[IpNet]>,
     connections: Arc<Connections>,
     idle_timeout: Duration,
 }
@@ -76,6 +78,8 @@ pub struct Parts {
     pub resolver: Arc<Resolver>,
     /// Who is told what happens.
     pub events: EventSink,
+    /// Networks whose clients are served at all.
+    pub clients: Vec<IpNet>,
 }
 
 impl Gateway {
@@ -88,7 +92,7 @@ impl Gateway {
         let connects = settings.connect.iter().map(|&address| (address, Kind::Connect));
         let listeners = steered.chain(connects).map(bind_listener).collect::<Result<Vec<_>, _>>()?;
         let tls = roots::client_config(&settings.authority, settings.upstream_roots.as_deref())?;
-        let Parts { policy, resolver, events } = parts;
+        let Parts { policy, resolver, events, clients } = parts;
         let counters = Arc::new(Counters::default());
         let shared = Shared {
             policy,
@@ -105,6 +109,7 @@ impl Gateway {
         Ok(Self {
             listeners,
             shared: Arc::new(shared),
+            clients: clients.into(),
             connections: Connections::new(limits),
             idle_timeout: settings.idle_timeout,
         })
@@ -138,6 +143,7 @@ impl Gateway {
                 address,
                 kind,
                 shared: Arc::clone(&self.shared),
+                clients: Arc::clone(&self.clients),
                 connections: Arc::clone(&self.connections),
                 idle_timeout: self.idle_timeout,
             };
@@ -158,6 +164,7 @@ struct Server {
     address: SocketAddr,
     kind: Kind,
     shared: Arc<Shared>,
+    clients: Arc<[IpNet]>,
     connections: Arc<Connections>,
     idle_timeout: Duration,
 }
@@ -176,7 +183,11 @@ impl Server {
             match accepted {
                 Ok((stream, client)) => {
                     backoff = Backoff::default();
-                    tasks.spawn(self.connection(stream, client));
+                    if self.is_client(client) {
+                        tasks.spawn(self.connection(stream, client));
+                    } else {
+                        self.shared.counters.outside_clients.increment();
+                    }
                 }
                 Err(error) => {
                     tracing::debug!(%error, "cannot take a connection");
@@ -188,6 +199,11 @@ impl Server {
         }
         drop(listener);
         tasks.join_all().await;
+    }
+
+    fn is_client(&self, client: SocketAddr) -> bool {
+        let address = client.ip().to_canonical();
+        self.clients.iter().any(|network| network.contains(&address))
     }
 
     /// Everything that one connection does.

@@ -107,7 +107,8 @@ impl Lab {
         settings.upstream_roots = Some(roots);
         change(&mut settings);
         let (events, receiver) = EventSink::new(QueryLog::All);
-        let parts = Parts { policy: compile(policy), resolver: resolver().await, events };
+        let clients = vec!["127.0.0.0/8".parse().unwrap()];
+        let parts = Parts { policy: compile(policy), resolver: resolver().await, events, clients };
         let gateway = Gateway::bind(&settings, folder.path(), parts).unwrap();
         let addresses = gateway.addresses();
         let counters = gateway.counters();

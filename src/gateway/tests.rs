@@ -247,6 +247,14 @@ async fn a_name_that_is_not_allowed_or_not_said_is_turned_away_with_an_alert() {
 }
 
 #[tokio::test]
+async fn a_client_outside_the_networks_is_not_served() {
+    let lab = Lab::with(POLICY, |settings| settings.listen = vec!["[::1]:0".parse().unwrap()]).await;
+    let mut stream = TcpStream::connect(lab.gateway).await.unwrap();
+    assert_eq!(exchange(&mut stream, "").await, "");
+    assert_eq!((lab.counters.outside_clients.value(), lab.counters.connections.value()), (1, 0));
+}
+
+#[tokio::test]
 async fn what_is_no_tls_is_ended() {
     let lab = Lab::new().await;
     let mut stream = TcpStream::connect(lab.gateway).await.unwrap();

@@ -15,8 +15,8 @@ use crate::daemon::Role;
 /// While it is down, those registries cannot be reached; all others can.
 ///
 /// It reads the same settings and the same policy, and takes a changed policy as `serve` does. Its
-/// state, control socket and metrics are its own: $STATE_DIRECTORY or /var/lib/pullgate-gateway,
-/// $RUNTIME_DIRECTORY or /run/pullgate-gateway, and `metrics` of [gateway].
+/// state, control socket and metrics are its own: /var/lib/pullgate-gateway, /run/pullgate-gateway
+/// (systemd's folders, where it gives some), and `metrics` of [gateway].
 ///
 /// Examples:
 ///   pullgate gateway --config /etc/pullgate/pullgate.toml

@@ -92,9 +92,8 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Outcome {
 fn used_options(command: Option<&Command>) -> &'static [&'static str] {
     match command {
         None | Some(Command::Serve(_)) => &["--config", "--policy", "--listen", "--socket"],
-        Some(Command::Gateway(_)) => &["--config", "--policy", "--socket"],
         Some(Command::Check(_)) => &["--config", "--policy"],
-        Some(Command::Policy(_)) => &["--config", "--policy", "--socket"],
+        Some(Command::Policy(_) | Command::Gateway(_)) => &["--config", "--policy", "--socket"],
         Some(Command::Reload(_) | Command::Status(_) | Command::Log(_) | Command::Doctor(_)) => {
             &["--config", "--socket"]
         }

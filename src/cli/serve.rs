@@ -185,8 +185,9 @@ impl From<StartError> for Failure {
         let message = error.to_string();
         match error {
             StartError::Bind(error @ BindError::Certificate(_)) => Self::Settings { message, hint: error.hint() },
-            StartError::Upstream(_) => Self::Settings { message, hint: None },
-            StartError::Gateway(GatewayError::Roots(_)) => Self::Settings { message, hint: None },
+            StartError::Upstream(_) | StartError::Gateway(GatewayError::Roots(_)) => {
+                Self::Settings { message, hint: None }
+            }
             StartError::Gateway(GatewayError::Socket(error)) => Self::Unavailable { message, hint: error.hint() },
             StartError::Bind(error) => Self::Unavailable { message, hint: error.hint() },
             StartError::Control(SocketError::InUse(_)) | StartError::Metrics { .. } => {

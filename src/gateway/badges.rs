@@ -135,10 +135,7 @@ impl Badges {
         let now = now();
         let is_fresh = known.age(now) < FRESH;
         let failed_just_now = known.failed.is_some_and(|failed| now.saturating_sub(failed) < RETRY.as_secs());
-        (is_fresh || failed_just_now).then(|| match known.age(now) < LAST_KNOWN {
-            true => known.badge,
-            false => Badge::Unbadged,
-        })
+        (is_fresh || failed_just_now).then(|| known.last_badge(now))
     }
 
     fn keep(&self, namespace: &str, known: Known) {
@@ -231,6 +228,11 @@ pub(super) fn read_badge(body: &[u8]) -> Result<Badge, LookupError> {
 }
 
 impl Known {
+    /// The badge, unless it was heard of too long ago.
+    fn last_badge(&self, now: u64) -> Badge {
+        if self.age(now) < LAST_KNOWN { self.badge } else { Badge::Unbadged }
+    }
+
     fn age(&self, now: u64) -> Duration {
         Duration::from_secs(now.saturating_sub(self.since))
     }

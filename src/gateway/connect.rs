@@ -9,6 +9,7 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::ext::ReasonPhrase;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::http::uri::Authority;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -40,7 +41,7 @@ pub(super) async fn serve<S: Stream + 'static>(
             }
             Err(refusal) => {
                 shared.counters.connects_refused.increment();
-                refusal
+                *refusal
             }
         };
         async move { Ok::<_, Infallible>(response) }
@@ -79,7 +80,11 @@ impl Drop for Aborting {
 }
 
 /// Takes a CONNECT for a name that the client may reach.
-fn accept(shared: &Shared, client: &Client, request: &Request<Incoming>) -> Result<Announced, Response<Full<Bytes>>> {
+fn accept(
+    shared: &Shared,
+    client: &Client,
+    request: &Request<Incoming>,
+) -> Result<Announced, Box<Response<Full<Bytes>>>> {
     shared.counters.connects.increment();
     if request.method() != Method::CONNECT {
         return Err(refusal(
@@ -89,7 +94,7 @@ fn accept(shared: &Shared, client: &Client, request: &Request<Incoming>) -> Resu
     }
     let authority = request.uri().authority();
     let name = authority.and_then(|authority| authority.host().parse().ok());
-    let port = authority.and_then(|authority| authority.port_u16()).filter(|&port| port > 0);
+    let port = authority.and_then(Authority::port_u16).filter(|&port| port > 0);
     let (Some(name), Some(port)) = (name, port) else {
         return Err(refusal(StatusCode::BAD_REQUEST, "CONNECT needs a host name and a port"));
     };
@@ -124,14 +129,14 @@ async fn carry(
 }
 
 /// Go prints the reason phrase of a proxy's refusal.
-fn refusal(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
+fn refusal(status: StatusCode, text: &str) -> Box<Response<Full<Bytes>>> {
     let mut response = Response::new(Full::from(format!("{text}\n")));
     *response.status_mut() = status;
     if let Ok(phrase) = ReasonPhrase::try_from(text.as_bytes()) {
         response.extensions_mut().insert(phrase);
     }
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    response
+    Box::new(response)
 }
 
 const HEAD_TIME: Duration = Duration::from_secs(30);

@@ -155,9 +155,10 @@ impl Dialer {
         let mut addresses = Vec::new();
         for held in &answers {
             seen_private |= held.answer.has_private() && !private;
-            match private {
-                true => addresses.extend_from_slice(held.answer.addresses()),
-                false => addresses.extend_from_slice(held.answer.without_private().addresses()),
+            if private {
+                addresses.extend_from_slice(held.answer.addresses());
+            } else {
+                addresses.extend_from_slice(held.answer.without_private().addresses());
             }
         }
         let all = addresses.len();

@@ -6,6 +6,7 @@ use hyper::header::{
     TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 
+use super::HTTPS_PORT;
 use crate::name::DomainName;
 
 /// Makes the headers of a client's request those of the request to `host`, as the registry is asked for.
@@ -28,6 +29,12 @@ pub(super) fn forward_response(headers: &mut HeaderMap, name: &DomainName, port:
     if let Some(location) = location {
         headers.insert(LOCATION, location);
     }
+}
+
+/// The `Host` of requests to a registry.
+pub(super) fn host_of(name: &DomainName, port: u16) -> HeaderValue {
+    let host = if port == HTTPS_PORT { name.to_string() } else { format!("{name}:{port}") };
+    HeaderValue::from_str(&host).expect("names are shown in ASCII")
 }
 
 /// Whether a request has come by here before.
@@ -87,7 +94,6 @@ const ADDED_ON_THE_WAY: [HeaderName; 5] = [
     HeaderName::from_static("x-forwarded-proto"),
     HeaderName::from_static("x-real-ip"),
 ];
-const HTTPS_PORT: u16 = 443;
 
 #[cfg(test)]
 mod tests {

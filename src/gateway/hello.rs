@@ -151,9 +151,16 @@ mod tests {
         assert!(matches!(read(&mut plain).await, Err(HelloError::NotTls(_))));
         let whole = hello("ghcr.io");
         assert!(matches!(read(&mut &whole[..20]).await, Err(HelloError::Ended(_))));
-        let mut endless = [&[22, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff][..], &[0; 40_000]].concat();
-        endless[9..].iter_mut().step_by(0x4005).for_each(|byte| *byte = 0);
-        assert!(read(&mut &endless[..]).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_message_without_an_end_is_not_read_for_ever() {
+        // The first records of a message that says it is 64 KiB long.
+        let record = |content: &[u8]| [&[22, 3, 1, 0x10, 0], content].concat();
+        let first = [&[1, 0, 0xff, 0xff][..], &vec![0; 0x0ffc]].concat();
+        let records = [vec![record(&first)], vec![record(&vec![0; 0x1000]); 5]].concat().concat();
+        let error = read(&mut &records[..]).await.unwrap_err();
+        assert!(matches!(error, HelloError::TooLong | HelloError::NotTls(_)), "{error}");
     }
 
     proptest! {

@@ -25,7 +25,7 @@ use tokio::sync::Mutex;
 use super::admission::{Admission, Way};
 use super::dial::{DialError, Target};
 use super::handed_out::Purpose;
-use super::headers::{forward_request, forward_response, has_passed};
+use super::headers::{forward_request, forward_response, has_passed, host_of};
 use super::refusal::Refusal;
 use super::request::{RepositoryRequest, Request};
 use super::stream::Stream;
@@ -88,7 +88,7 @@ impl Session {
         };
         *request.uri_mut() = judged.target;
         *request.version_mut() = Version::HTTP_11;
-        forward_request(request.headers_mut(), &self.shared.host_of(&self.name, self.port), &self.shared.via);
+        forward_request(request.headers_mut(), &host_of(&self.name, self.port), &self.shared.via);
         match self.send(&policy, request).await {
             Ok(mut response) => {
                 let handed_out = &self.shared.handed_out;

@@ -173,7 +173,9 @@ mod tests {
         let now = SystemTime::now();
         let first = leaves.config(&name, now).unwrap();
         crate::gateway::testing::authority(&path, &["ghcr.io"]);
-        old.iter().for_each(|file| std::fs::remove_file(file).unwrap());
+        for file in old {
+            std::fs::remove_file(file).unwrap();
+        }
         let second = leaves.config(&name, now + FOLDER_AGE).unwrap();
         assert!(!Arc::ptr_eq(&first, &second));
         assert!(Arc::ptr_eq(&second, &leaves.config(&name, now + 2 * FOLDER_AGE).unwrap()), "and then kept");

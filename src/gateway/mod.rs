@@ -47,7 +47,6 @@ use self::dial::Dialer;
 use self::handed_out::HandedOut;
 use self::leaves::Leaves;
 use crate::event::EventSink;
-use crate::name::DomainName;
 use crate::policy::store::PolicyStore;
 
 /// What all connections share.
@@ -74,14 +73,6 @@ pub struct Client {
     pub listener: SocketAddr,
     /// `gateway`, or `connect` for who named a proxy.
     pub transport: &'static str,
-}
-
-impl Shared {
-    /// The `Host` of requests to a registry.
-    fn host_of(&self, name: &DomainName, port: u16) -> HeaderValue {
-        let host = if port == HTTPS_PORT { name.to_string() } else { format!("{name}:{port}") };
-        HeaderValue::from_str(&host).expect("names are shown in ASCII")
-    }
 }
 
 /// RFC 9110 §4.2.2.

@@ -9,8 +9,6 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::gateway::authority;
-
 /// Why registries cannot be checked.
 #[derive(Debug, thiserror::Error)]
 pub enum RootsError {
@@ -57,11 +55,11 @@ pub(super) fn client_config(own: &Path, extra: Option<&Path>) -> Result<Arc<Clie
     Ok(Arc::new(config))
 }
 
-/// Every certificate of the authority's folder. Without one there is nothing of ours in the bundle; a damaged one is told
-/// of where certificates are made.
+/// Every certificate of the authority's folder, whatever else lies there: a damaged file must not make another one trusted.
 fn own_certificates(folder: &Path) -> Vec<CertificateDer<'static>> {
-    let stored = authority::read_folder(folder).unwrap_or_default();
-    stored.into_iter().map(|stored| stored.certificate.into_der()).collect()
+    let files = folder.read_dir().into_iter().flatten().flatten().map(|file| file.path());
+    let files = files.filter(|file| file.extension().is_some_and(|extension| extension == "crt"));
+    files.filter_map(|file| CertificateDer::pem_file_iter(file).ok()).flatten().flatten().collect()
 }
 
 fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<usize, RootsError> {
@@ -74,4 +72,33 @@ fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<usize, RootsError>
         count += 1;
     }
     if count == 0 { Err(wrong("no certificate in PEM".to_owned())) } else { Ok(count) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::testing;
+
+    #[test]
+    fn what_lies_in_the_authoritys_folder_vouches_for_no_registry_whatever_lies_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        testing::authority(folder.path(), &["ghcr.io"]);
+        testing::authority(folder.path(), &["quay.io"]);
+        std::fs::write(folder.path().join("a-damaged.crt"), "-----BEGIN CERTIFICATE-----\n!\n").unwrap();
+        std::fs::write(folder.path().join("notes.txt"), "not a certificate").unwrap();
+        assert_eq!(own_certificates(folder.path()).len(), 2);
+        assert_eq!(own_certificates(&folder.path().join("nowhere")).len(), 0);
+    }
+
+    #[test]
+    fn a_file_of_more_authorities_must_hold_some() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("roots.pem");
+        let error = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            add_file(&mut RootCertStore::empty(), &file).unwrap_err().to_string()
+        };
+        assert!(error("").ends_with("no certificate in PEM"));
+        assert!(add_file(&mut RootCertStore::empty(), &folder.path().join("nowhere")).is_err());
+    }
 }

@@ -54,14 +54,18 @@ impl<'s> Reader<'_, 's> {
     fn gateway_listeners(&mut self, node: Node<'s>) -> Option<Vec<SocketAddr>> {
         let listeners =
             self.some(node, |node, report| listener(node, HTTPS_PORT, report), "write one address at least")?;
-        listeners.iter().for_each(|listener| self.claim(listener));
+        for listener in &listeners {
+            self.claim(listener);
+        }
         Some(values(listeners))
     }
 
     fn proxy_listeners(&mut self, node: Node<'s>) -> Option<Vec<SocketAddr>> {
         let read = |node: Node<'s>, report: &mut Report<'_>| socket(node, PROXY_PORT, report);
         let listeners = self.some(node, read, "write one address, or leave the key out")?;
-        listeners.iter().for_each(|listener| self.claim(listener));
+        for listener in &listeners {
+            self.claim(listener);
+        }
         Some(values(listeners))
     }
 

@@ -91,19 +91,6 @@ queries = "all"
 format = "json"
 [control]
 socket = "/c.sock"
-[gateway]
-address = ["192.0.2.53", "2001:db8::53"]
-listen = ["192.0.2.53:5000", "0.0.0.0:0"]
-connect = ["192.0.2.53"]
-parent = "http://proxy.corp.example:8080"
-ca = "authority"
-upstream-ca = "/r.pem"
-badges = "https://hub.lab.test"
-separate = true
-metrics = "127.0.0.1:9154"
-idle-timeout = "90s"
-connections = 10
-connections-per-client = 20
 "#,
     );
     let expected = Settings {
@@ -149,26 +136,49 @@ connections-per-client = 20
         metrics: Some("127.0.0.1:9153".parse().unwrap()),
         log: Log { queries: QueryLog::All, format: LogFormat::Json },
         control: Control { socket: "/c.sock".into() },
-        gateway: Some(Gateway {
-            addresses: ["192.0.2.53", "2001:db8::53"].map(|address| address.parse().unwrap()).to_vec(),
-            listen: ["192.0.2.53:5000", "0.0.0.0:0"].map(|address| address.parse().unwrap()).to_vec(),
-            connect: vec!["192.0.2.53:3128".parse().unwrap()],
-            parent: Some(ParentProxy {
-                host: ProxyHost::Name("proxy.corp.example".parse().unwrap()),
-                port: 8080,
-                authorization: None,
-            }),
-            authority: "/etc/pullgate/authority".into(),
-            upstream_roots: Some("/r.pem".into()),
-            badges: BadgeSource { host: "hub.lab.test".parse().unwrap(), port: 443 },
-            separate: true,
-            metrics: Some("127.0.0.1:9154".parse().unwrap()),
-            idle_timeout: Duration::from_secs(90),
-            connections: 10,
-            connections_per_client: 10,
-        }),
+        gateway: None,
     };
     assert_eq!(read, expected);
+}
+
+#[test]
+fn every_key_of_the_gateway_is_read() {
+    let read = settings(
+        r#"
+[gateway]
+address = ["192.0.2.53", "2001:db8::53"]
+listen = ["192.0.2.53:5000", "0.0.0.0:0"]
+connect = ["192.0.2.53"]
+parent = "http://proxy.corp.example:8080"
+ca = "authority"
+upstream-ca = "/r.pem"
+badges = "https://hub.lab.test"
+separate = true
+metrics = "127.0.0.1:9154"
+idle-timeout = "90s"
+connections = 10
+connections-per-client = 20
+"#,
+    );
+    let expected = Gateway {
+        addresses: ["192.0.2.53", "2001:db8::53"].map(|address| address.parse().unwrap()).to_vec(),
+        listen: ["192.0.2.53:5000", "0.0.0.0:0"].map(|address| address.parse().unwrap()).to_vec(),
+        connect: vec!["192.0.2.53:3128".parse().unwrap()],
+        parent: Some(ParentProxy {
+            host: ProxyHost::Name("proxy.corp.example".parse().unwrap()),
+            port: 8080,
+            authorization: None,
+        }),
+        authority: "/etc/pullgate/authority".into(),
+        upstream_roots: Some("/r.pem".into()),
+        badges: BadgeSource { host: "hub.lab.test".parse().unwrap(), port: 443 },
+        separate: true,
+        metrics: Some("127.0.0.1:9154".parse().unwrap()),
+        idle_timeout: Duration::from_secs(90),
+        connections: 10,
+        connections_per_client: 10,
+    };
+    assert_eq!(read.gateway, Some(expected));
 }
 
 #[test]

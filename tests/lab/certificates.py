@@ -16,10 +16,11 @@ class Authority:
         self.key = folder / "ca.key"
         openssl("req", "-x509", *NEW_KEY, "-keyout", self.key, "-out", self.certificate, "-days", "2", "-subj", "/CN=pullgate lab")
 
-    def issue(self, host):
-        """Paths of a certificate and a key for one host."""
+    def issue(self, host, *more):
+        """Paths of a certificate and a key for one host, or for several, under the name of the first."""
+        names = ",".join(f"DNS:{each}" for each in (host, *more))
         certificate, key = self.folder / f"{host}.crt", self.folder / f"{host}.key"
-        vouching = ["-CA", self.certificate, "-CAkey", self.key, "-days", "2", "-addext", f"subjectAltName=DNS:{host}"]
+        vouching = ["-CA", self.certificate, "-CAkey", self.key, "-days", "2", "-addext", f"subjectAltName={names}"]
         openssl("req", "-x509", *NEW_KEY, "-keyout", key, "-out", certificate, "-subj", f"/CN={host}", *vouching, "-addext", "basicConstraints=critical,CA:FALSE")
         return certificate, key
 

@@ -1,6 +1,7 @@
 """What stands on the registries' side: a DNS server that knows everything, registries, and what nginx serves."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import network
@@ -45,6 +46,21 @@ class Knot(Service):
 
     def start(self):
         self.launch(*configure(self.folder, self.zone, ["0.0.0.0", "::"]), port=53)
+
+
+class Program(Service):
+    """A server of the lab's own, beside this file; its output is its access log: one line a request."""
+
+    def __init__(self, machine, folder, file, *arguments, port=443):
+        super().__init__(machine, folder)
+        self.command = (sys.executable, Path(__file__).with_name(file), *arguments)
+        self.port = port
+
+    def start(self):
+        self.launch(*self.command, port=self.port)
+
+    def requests(self):
+        return self.log.read_text(errors="replace").splitlines()
 
 
 class Registry(Service):

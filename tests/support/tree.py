@@ -18,6 +18,7 @@ PACKAGES = [
     "dbus",
     "docker-buildx",
     "docker-cli",
+    "docker-compose",
     "docker.io",
     "iproute2",
     "iptables",

@@ -88,17 +88,17 @@ class Registry(Service):
 
 
 class Nginx(Service):
-    """An nginx with one `server` block."""
+    """An nginx with these `server` blocks."""
 
-    def __init__(self, machine, folder, port, block):
+    def __init__(self, machine, folder, port, *blocks):
         super().__init__(machine, folder)
         self.port = port
-        self.block = block
+        self.servers = "\n    ".join(f"server {{ {block} }}" for block in blocks)
         self.access = folder / "access"
 
     def start(self):
         path = self.folder / "nginx.conf"
-        path.write_text(NGINX.format(folder=self.folder, block=self.block), encoding="utf-8")
+        path.write_text(NGINX.format(folder=self.folder, servers=self.servers), encoding="utf-8")
         self.launch("nginx", "-c", path, port=self.port)
 
     def requests(self):
@@ -136,10 +136,10 @@ NGINX = """\
 daemon off; master_process off; user root; worker_processes 1; error_log {folder}/error; pid {folder}/pid;
 events {{ worker_connections 256; }}
 http {{
-    log_format line '$host $remote_addr "$request" $status $body_bytes_sent';
+    log_format line '$host $remote_addr "$request" $status $body_bytes_sent "$http_range"';
     access_log {folder}/access line; keepalive_timeout 0; default_type application/octet-stream;
     client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
     uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
-    server {{ {block} }}
+    {servers}
 }}
 """

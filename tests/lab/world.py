@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 import engines
+import hub
 import images
 import mirror
 import network
@@ -182,6 +183,17 @@ class World:
     def guest(self, name):
         """The machine with container engines of that name."""
         return getattr(self, name.replace("-", "_"))
+
+    @cached_property
+    def hub(self):
+        """The fake Hub, with all its repositories; set up by whoever first asks for it."""
+        server = hub.Hub(self.folder / "hub", self.authority)
+        network.add_machine(hub.MACHINE, REGISTRIES, hub.NUMBER, resolver=engines.resolver(UPSTREAM))
+        self.begin(server)
+        for repository, tags in hub.REPOSITORIES.items():
+            for tag in tags:
+                hub.fill(self.folder / "tiny", repository, tag)
+        return server
 
     @cached_property
     def large(self):

@@ -4,7 +4,7 @@ The gateway answers 405: of the forms that show every client the text, the one t
 """
 
 import network
-from clients import ENGINES, for_each, words
+from clients import IMAGE_CLIENTS, for_each, words
 from denier import BLOBS, MANIFESTS, TEXT, repository
 from golden import compare
 from network import REGISTRIES
@@ -13,13 +13,12 @@ from support.cases import check
 from world import POLICY
 
 HOST, TOKENS = "denier.lab.test", "tokens.lab.test"
-CLIENTS = [client for client in ENGINES if client.name != "curl"]
-PUSHERS = [client for client in CLIENTS if client.push and not client.name.startswith("skopeo")]
+PUSHERS = [client for client in IMAGE_CLIENTS if client.push and not client.name.startswith("skopeo")]
 DENIER_POLICY = POLICY.replace('hosts = ["', f'hosts = ["{HOST}", "{TOKENS}", "', 1)
 CHOSEN, CHOSEN_BLOB = "405", "404"
 
 
-@for_each(CLIENTS)
+@for_each(IMAGE_CLIENTS)
 def heads_of_denied_manifests(lab, client):
     """A denied pull, with each answer to HEAD: what the client prints. With 405 it prints the text, whatever the client."""
     begin(lab)

@@ -24,10 +24,11 @@ class Authority:
         openssl("req", "-x509", *NEW_KEY, "-keyout", key, "-out", certificate, "-subj", f"/CN={host}", *vouching, "-addext", "basicConstraints=critical,CA:FALSE")
         return certificate, key
 
-    def trust_in(self, root):
-        """Adds the authority to the system's store of the tree at `root`: every client reads that one."""
-        bundle = root / BUNDLE.relative_to("/")
-        bundle.write_bytes(bundle.read_bytes() + self.certificate.read_bytes())
+
+def trust(root, *certificates):
+    """Adds authorities to the system's store of the tree at `root`: every client reads that one."""
+    bundle = root / BUNDLE.relative_to("/")
+    bundle.write_bytes(b"".join(path.read_bytes() for path in (bundle, *certificates)))
 
 
 NEW_KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]

@@ -23,6 +23,8 @@ class Client:
     redirect_denied: str  # what a pull prints whose registry is allowed, but not where it keeps its blobs
     forget: str = "true"
     push: str = ""  # what was just pulled, as `{pushed}`
+    login: str = ""  # at the Hub, as `{user}` with `{password}`; "" if pulls and pushes take `--user`
+    logout: str = "true"
 
 
 def words(image, **more):
@@ -60,6 +62,7 @@ def says(output, text, filling):
 
 # ── Docker ──
 
+LOGIN = " --username {user} --password {password}"
 FORGET_DOCKER = "docker image prune --all --force; docker builder prune --all --force"
 PUSH_DOCKER = "docker tag {image} {pushed} && docker push --quiet {pushed}"
 BUILD = r"printf 'FROM {image}\nRUN true\n' | "
@@ -69,7 +72,7 @@ GET_BLOB = 'Get "https://{redirect}/docker/registry/v2/blobs/sha256/*/data": ' +
 
 
 def docker(name, machine, pull, denied, redirect_denied, push=""):
-    return Client(name, machine, pull, denied, redirect_denied, FORGET_DOCKER, push)
+    return Client(name, machine, pull, denied, redirect_denied, FORGET_DOCKER, push, "docker login" + LOGIN, "docker logout")
 
 
 PULL = "docker pull --quiet {image}"
@@ -123,6 +126,8 @@ def podman(name, machine, program):
         redirect_denied="Error: parsing image configuration: " + GET_BLOB,
         forget=f"{program} rmi --all --force",
         push=f"{program} tag {{image}} {{pushed}} && {program} push {{pushed}}",
+        login=f"{program} login{LOGIN} docker.io",
+        logout=f"{program} logout docker.io",
     )
 
 
@@ -135,6 +140,8 @@ def skopeo(name, machine):
         redirect_denied='level=fatal msg="reading blob sha256:*: ' + QUOTED_GET_BLOB + '"',
         forget="rm -rf /tmp/image",
         push="skopeo copy dir:/tmp/image docker://{pushed}",
+        login=f"skopeo login{LOGIN} docker.io",
+        logout="skopeo logout docker.io",
     )
 
 
@@ -159,6 +166,8 @@ ENGINES = [
     skopeo("skopeo-1.18", "trixie"),
     CURL,
 ]
+# Those that know what an image is.
+IMAGE_CLIENTS = [client for client in ENGINES if client is not CURL]
 
 
 # ── programs that ask for no image ──

@@ -4,6 +4,7 @@ import functools
 import json
 
 import network
+from certificates import trust
 from engines import CONTAINERS, DAEMON, IMAGES, OFTEN, resolver
 from machines import BOOKWORM, TRIXIE
 from network import DEVELOPERS
@@ -79,7 +80,7 @@ def docker_host(world, name):
     machine = f"host-{name}"
     network.add_machine(machine, DEVELOPERS, number_of(name))
     guest = Guest(world.folder, machine, TREES[name](), machine, scratch=IMAGES, engine=True)
-    world.authority.trust_in(guest.tree)
+    trust(guest.tree, *world.authorities)
     guest.write("/etc/resolv.conf", resolver(GOOGLE))
     guest.write("/etc/docker/daemon.json", json.dumps({**DAEMON, "dns": [GOOGLE]}))
     guest.write("/etc/containers/containers.conf", CONTAINERS)

@@ -3,6 +3,7 @@
 import json
 
 import network
+from certificates import trust
 from network import DEVELOPERS
 from support.guest import Guest
 
@@ -37,13 +38,13 @@ Domains=~.
 
 
 def boot(world, name, tree, host, **daemon):
-    """A machine with container engines in the developers' network: resolves through pullgate, trusts the lab's authority.
+    """A machine with container engines in the developers' network: resolves through pullgate, trusts the lab's authorities.
 
     `daemon` are further settings of its dockerd.
     """
     network.add_machine(name, DEVELOPERS, host)
     guest = Guest(world.folder, name, tree, name, scratch=IMAGES, engine=True)
-    world.authority.trust_in(guest.tree)
+    trust(guest.tree, *world.authorities)
     guest.write("/etc/resolv.conf", resolver(DEVELOPERS.gateway))
     guest.write("/etc/docker/daemon.json", json.dumps({**DAEMON, **daemon}))
     guest.write("/etc/containers/containers.conf", CONTAINERS)

@@ -28,13 +28,13 @@ socket = "{folder}/control.sock"
 [log]
 queries = "all"
 format = "json"
-"""
+{more}"""
 
 
 class Pullgate:
-    """`pullgate serve` on the gateway, as a process."""
+    """`pullgate serve` on the gateway, as a process; `more` are further sections of its settings."""
 
-    def __init__(self, binary, folder, upstream):
+    def __init__(self, binary, folder, upstream, more=""):
         self.binary = binary
         self.folder = folder
         self.policy_file = folder / "policy.d/10-lab.toml"
@@ -43,7 +43,7 @@ class Pullgate:
         self.log = folder / "log"
         self.process = None
         self.policy_file.parent.mkdir(parents=True)
-        self.settings.write_text(SETTINGS.format(listen=json.dumps(LISTEN), upstream=upstream, folder=folder), encoding="utf-8")
+        self.settings.write_text(SETTINGS.format(listen=json.dumps(LISTEN), upstream=upstream, folder=folder, more=more), encoding="utf-8")
 
     def start(self, policy=None, seconds=10):
         """Starts it and waits until it says that it is ready, as systemd would."""

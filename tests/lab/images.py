@@ -13,6 +13,7 @@ import tarfile
 from pathlib import Path
 
 SOURCE = Path(__file__).parent / "resolve.c"
+LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 APPLETS = ("sh", "cat", "ls", "sleep", "nslookup", "wget", "true", "echo")
 # What a program that is linked with glibc needs, and what images call the processor.
 ARCHITECTURE, LOADER, LIBC = {
@@ -23,10 +24,11 @@ ARCHITECTURE, LOADER, LIBC = {
 
 @dataclasses.dataclass(frozen=True)
 class Image:
-    """What one needs to know of an image to ask for it: the digests of its manifest and of its last layer."""
+    """What one needs to know of an image to ask for it: the digests of its manifest and of its last layer, and that one's size."""
 
     digest: str
     blob: str
+    size: int
 
 
 class Layout:
@@ -39,25 +41,34 @@ class Layout:
 
     def build(self, layers, command=("/bin/sh",)):
         """Writes the image of these uncompressed layers; returns its digests."""
-        blobs = [gzip.compress(layer, 0, mtime=0) for layer in layers]
-        ids = [digest(layer) for layer in layers]
+        blobs = [self.add(gzip.compress(layer, 0, mtime=0), LAYER) for layer in layers]
+        return self.finish(blobs, [digest(layer) for layer in layers], command)
+
+    def finish(self, layers, ids, command=("/bin/sh",)):
+        """Writes the image of these layers, by their descriptors and by what they unpack to; returns its digests."""
         config = {"architecture": ARCHITECTURE, "os": "linux", "config": {"Cmd": command}, "rootfs": {"type": "layers", "diff_ids": ids}}
         manifest = {
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": self.add(json.dumps(config).encode(), "application/vnd.oci.image.config.v1+json"),
-            "layers": [self.add(blob, "application/vnd.oci.image.layer.v1.tar+gzip") for blob in blobs],
+            "layers": layers,
         }
         entry = self.add(json.dumps(manifest).encode(), manifest["mediaType"])
         index = {"schemaVersion": 2, "manifests": [{**entry, "annotations": {"org.opencontainers.image.ref.name": "image"}}]}
         (self.folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
-        return Image(entry["digest"], manifest["layers"][-1]["digest"])
+        return Image(entry["digest"], layers[-1]["digest"], layers[-1]["size"])
 
     def add(self, data, media_type):
         """Adds a blob; returns its descriptor."""
         name = digest(data)
         (self.folder / "blobs/sha256" / name.removeprefix("sha256:")).write_bytes(data)
         return {"mediaType": media_type, "digest": name, "size": len(data)}
+
+    def take(self, path, sha256):
+        """Adds the file of a layer by moving it there; returns its descriptor."""
+        name, size = sha256.hexdigest(), path.stat().st_size
+        path.rename(self.folder / "blobs/sha256" / name)
+        return {"mediaType": LAYER, "digest": f"sha256:{name}", "size": size}
 
 
 def tiny(folder):
@@ -79,6 +90,44 @@ def large(folder, megabytes):
     random.mkdir(parents=True)
     (random / "data").write_bytes(os.urandom(megabytes * 1_000_000))
     return Layout(folder / "layout").build([tar_of(small_tree(folder / "tree")), tar_of(random)])
+
+
+def huge(folder, megabytes):
+    """An image with one layer of so many megabytes, as they are: nothing in it can be pressed."""
+    layout = Layout(folder / "layout")
+    path = folder / "layer"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole, pressed = hashlib.sha256(), hashlib.sha256()
+    with open(path, "wb") as file, gzip.GzipFile(fileobj=Tee(file, pressed), mode="wb", compresslevel=0, mtime=0, filename="") as layer:
+        for part in huge_tar(megabytes):
+            whole.update(part)
+            layer.write(part)
+    return layout.finish([layout.take(path, pressed)], [f"sha256:{whole.hexdigest()}"])
+
+
+def huge_tar(megabytes):
+    """The parts of a tar of one file of zeros."""
+    entry = tarfile.TarInfo("data")
+    entry.size = megabytes * 1_000_000
+    yield entry.tobuf()
+    block = bytes(1_000_000)
+    for _ in range(megabytes):
+        yield block
+    yield bytes(-entry.size % tarfile.BLOCKSIZE + 2 * tarfile.BLOCKSIZE)
+
+
+class Tee:
+    """A file that is written, and what is written digested."""
+
+    def __init__(self, file, digest):
+        self.file, self.digest = file, digest
+
+    def write(self, data):
+        self.digest.update(data)
+        return self.file.write(data)
+
+    def flush(self):
+        self.file.flush()
 
 
 def small_tree(tree):

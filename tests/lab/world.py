@@ -16,7 +16,8 @@ import images
 import mirror
 import network
 import servers
-from certificates import Authority
+import steering
+from certificates import Authority, trust
 from gateway import Pullgate
 from network import CI, DEVELOPERS, REGISTRIES
 from support.cases import Failed, Stage, equal, run_cases, sh, wait_until
@@ -38,6 +39,7 @@ FOREIGN_MACHINE = "upstream"
 TINY = "team/tiny:1"
 LARGE = "team/large:1"
 LARGE_MEGABYTES = 200
+HUGE, BIG = "team/huge:1", "team/big:1"
 
 # Where the lab keeps everything, and how much that may be: images above all, in the stores of several engines.
 SCRATCH = Path("/run/lab")
@@ -125,13 +127,16 @@ class World:
             "forbidden": servers.Registry("forbidden", folder / "forbidden", FORBIDDEN, self.authority),
             "mirror": servers.mirror(folder / "mirror", MIRROR, folder / "packages"),
         }
-        self.pullgate = Pullgate(binary, folder / "pullgate", UPSTREAM)
+        section = steering.SECTION.format(folder=folder / "pullgate", roots=self.authority.certificate)
+        self.pullgate = Pullgate(binary, folder / "pullgate", UPSTREAM, section)
         self.ends = []
 
     def start(self):
         """Builds the network, starts the servers, fills the registries."""
-        self.authority.trust_in(Path("/"))
         network.make_gateway()
+        steering.make_addresses()
+        self.authorities = (self.authority.certificate, steering.make_authority(self.pullgate))
+        trust(Path("/"), *self.authorities)
         network.add_machine(FOREIGN_MACHINE, REGISTRIES, 53, more=[FOREIGN, GOOGLE, GOOGLE_TOO])
         for number, machine in enumerate(self.web, 10):
             network.add_machine(machine, REGISTRIES, number, resolver=engines.resolver(UPSTREAM))
@@ -193,6 +198,7 @@ class World:
         for repository, tags in hub.REPOSITORIES.items():
             for tag in tags:
                 hub.fill(self.folder / "tiny", repository, tag)
+        self.web[hub.MACHINE] = server
         return server
 
     @cached_property
@@ -202,6 +208,22 @@ class World:
         self.fill(self.folder / "large", REGISTRY, LARGE)
         shutil.rmtree(self.folder / "large")
         return digest
+
+    @cached_property
+    def huge(self):
+        """The image with a layer of 1 GB, in a registry that serves its blobs itself; pushed by whoever first asks for it."""
+        return self.fill_with_zeros(HUGE, 1000)
+
+    @cached_property
+    def big(self):
+        """The same with a layer of 300 MB."""
+        return self.fill_with_zeros(BIG, 300)
+
+    def fill_with_zeros(self, name, megabytes):
+        image = images.huge(self.folder / "huge", megabytes)
+        self.fill(self.folder / "huge", CI_ONLY, name)
+        shutil.rmtree(self.folder / "huge")
+        return image
 
 
 class Lab(Stage):
@@ -215,8 +237,9 @@ class Lab(Stage):
         self.pullgate.policy(POLICY)
         self.addresses = dict(GUESTS)
         self.seen = self.pullgate.mark()
-        self.before = {name: len(server.requests()) for name, server in world.web.items()}
-        self.connections_before = {name: network.connections(name) for name in world.web}
+        self.before = {}
+        self.connections_before = {}
+        self.look_at(*world.web)
 
     def close(self):
         super().close()
@@ -255,6 +278,11 @@ class Lab(Stage):
         return Done(done.returncode, done.stdout)
 
     # ── what servers saw ──
+
+    def look_at(self, *servers):
+        """Has what these servers saw count from now on."""
+        self.before |= {name: len(self.world.web[name].requests()) for name in servers}
+        self.connections_before |= {name: network.connections(name) for name in servers}
 
     def requests(self, server, machine=None, pattern=""):
         """What a web server's access log has since the case began, as far as it matches; of one machine, if it is given."""

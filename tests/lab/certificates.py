@@ -1,20 +1,19 @@
-"""A certificate authority for one run, and what it vouches for."""
+"""Certificate authorities, what they vouch for, and who trusts them."""
 
+import dataclasses
 import subprocess
 from pathlib import Path
 
 BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
+@dataclasses.dataclass(frozen=True)
 class Authority:
-    """Keys and certificates in a folder; `certificate` is the authority's own."""
+    """An authority's own certificate and key, and the folder for what it issues."""
 
-    def __init__(self, folder):
-        folder.mkdir(parents=True)
-        self.folder = folder
-        self.certificate = folder / "ca.crt"
-        self.key = folder / "ca.key"
-        openssl("req", "-x509", *NEW_KEY, "-keyout", self.key, "-out", self.certificate, "-days", "2", "-subj", "/CN=pullgate lab")
+    folder: Path
+    certificate: Path
+    key: Path
 
     def issue(self, host, *more):
         """Paths of a certificate and a key for one host, or for several, under the name of the first."""
@@ -23,6 +22,14 @@ class Authority:
         vouching = ["-CA", self.certificate, "-CAkey", self.key, "-days", "2", "-addext", f"subjectAltName={names}"]
         openssl("req", "-x509", *NEW_KEY, "-keyout", key, "-out", certificate, "-subj", f"/CN={host}", *vouching, "-addext", "basicConstraints=critical,CA:FALSE")
         return certificate, key
+
+
+def make_authority(folder):
+    """A new one, in a folder of its own."""
+    folder.mkdir(parents=True)
+    made = Authority(folder, folder / "ca.crt", folder / "ca.key")
+    openssl("req", "-x509", *NEW_KEY, "-keyout", made.key, "-out", made.certificate, "-days", "2", "-subj", "/CN=pullgate lab")
+    return made
 
 
 def trust(root, *certificates):

@@ -66,16 +66,17 @@ class Program(Service):
 class Registry(Service):
     """A docker-registry over TLS; with `blobs_at`, it sends blob downloads there."""
 
-    def __init__(self, machine, folder, host, authority, blobs_at=None):
+    def __init__(self, machine, folder, host, authority, blobs_at=None, log="{ level: warn }"):
         super().__init__(machine, folder)
         self.host = host
+        self.level = log
         self.storage = folder / "storage"
         self.tls = authority.issue(host)
         self.blobs_at = blobs_at
 
     def start(self):
         certificate, key = self.tls
-        text = REGISTRY.format(storage=self.storage, certificate=certificate, key=key)
+        text = REGISTRY.format(storage=self.storage, certificate=certificate, key=key, log=self.level)
         if self.blobs_at:
             text += REDIRECT.format(host=self.blobs_at)
         path = self.folder / "registry.yml"
@@ -123,7 +124,7 @@ def mirror(folder, host, files):
 # in it, these servers close each connection.
 REGISTRY = """\
 version: 0.1
-log: {{ level: warn }}
+log: {log}
 storage: {{ filesystem: {{ rootdirectory: {storage} }} }}
 http: {{ addr: ":443", tls: {{ certificate: {certificate}, key: {key} }}, headers: {{ Connection: [close] }} }}
 """

@@ -41,6 +41,12 @@ path = "inspect"
 private-addresses = true
 
 [[registry]]
+name = "paths"
+hosts = ["paths.lab.test"]
+path = "inspect"
+private-addresses = true
+
+[[registry]]
 name = "passed"
 hosts = ["{PASSED}"]
 path = "pass"
@@ -50,6 +56,10 @@ private-addresses = true
 registry = "own"
 allow = ["**"]
 push = ["**"]
+
+[[images]]
+registry = "paths"
+mode = "audit"
 """
 
 HUB_IMAGES = """

@@ -17,7 +17,7 @@ import mirror
 import network
 import servers
 import steering
-from certificates import Authority, trust
+from certificates import make_authority, trust
 from gateway import Pullgate
 from network import CI, DEVELOPERS, REGISTRIES
 from support.cases import Failed, Stage, equal, run_cases, sh, wait_until
@@ -116,7 +116,7 @@ class World:
     def __init__(self, binary, folder):
         self.folder = folder
         folder.mkdir(parents=True)
-        self.authority = Authority(folder / "ca")
+        self.authority = make_authority(folder / "ca")
         self.upstream = servers.Knot("upstream", folder / "upstream")
         registry = servers.Registry("registry", folder / "registry", REGISTRY, self.authority, blobs_at=CDN)
         # By the names of their machines.

@@ -1,14 +1,16 @@
 """What no client sends: hosts that differ, two lengths for one body, paths of every shape. The registry hears nothing of it."""
 
+import re
+
 import steering
-from golden import compare
+from golden import compare, compare_text
 from steering import ADDRESS6, IMAGES, OWN
 from support.cases import case, check, equal
 from wire import Connection
 
 # A repository that the policy has no word for. Whatever asks for it must not come to the registry.
 SMUGGLED = "smuggled/image"
-STRICT = IMAGES.replace('registry = "own"\nallow = ["**"]', 'registry = "own"\nallow = ["team/**"]')
+STRICT = IMAGES.replace('registry = "own"\nallow = ["**"]\npush = ["**"]', 'registry = "own"\nallow = ["team/**"]\npush = ["team/**"]')
 INNER = f"GET /v2/{SMUGGLED}/manifests/1 HTTP/1.1\r\nHost: {OWN}\r\n\r\n"
 CHUNKED_INNER = f"0\r\n\r\n{INNER}"
 POST = f"POST /v2/team/tiny/blobs/uploads/ HTTP/1.1\r\nHost: {OWN}\r\n"
@@ -76,33 +78,21 @@ def requests_that_are_two_things_at_once(lab):
         said[what] = answers(machine, text)
         heard = lab.requests("ci-only", pattern="smuggled|forbidden")
         equal(heard, [], f"what the registry heard by {what}, which was answered {said[what]}")
-    lab.note("\n".join(f"{what}: {statuses}" for what, statuses in said.items()))
-    still = answers(machine, f"{GET}Connection: close\r\n\r\n")
-    equal(still, [200], "the gateway goes on")
-    compare("requests", {what: Statuses(statuses) for what, statuses in said.items()})
-
-
-class Statuses:
-    """Status codes, as a golden file has what was printed."""
-
-    def __init__(self, statuses):
-        self.code = len(statuses)
-        self.output = " ".join(map(str, statuses))
+    compare_text("requests", "".join(f"{what}: {' '.join(map(str, statuses)) or 'closed'}\n" for what, statuses in said.items()))
 
 
 def answers(machine, text, host=OWN):
-    """The status codes that are heard until the connection is closed, after everything is sent and our side is closed."""
+    """The status codes that are heard until the connection is closed; 200 comes last if it is good for another request."""
     with Connection(machine, host) as connection:
         found = []
         try:
-            connection.send(text)
+            connection.send(f"{text}GET /v2/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
             connection.tls.settimeout(1)
             while answer := connection.answers.read1(1_000_000):
                 found.append(answer)
         except OSError:  # closed under our hands, or waiting for more
             pass
-        lines = b"".join(found).split(b"\r\n")
-        return [int(line.split()[1]) for line in lines if line.startswith(b"HTTP/1.")]
+        return [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d{3}) ", b"".join(found))]
 
 
 # ── hosts ──
@@ -138,7 +128,7 @@ def only_what_the_specification_knows(lab):
             return connection.ask(method, path)[0]
 
     for method, path in UNKNOWN:
-        equal(status(method, path), 403, f"{method} {path}")
+        check(status(method, path) in (400, 403, 404, 405), f"{method} {path}")
     equal((status("GET", "/v2/"), status("GET", "/v2")), (200, 200), "the ping")
     equal(lab.requests("ci-only", pattern="_catalog|_oci|/v1/|metrics|debug|PUT|DELETE"), [], "what the registry heard")
     equal((status("GET", "/v1/search?q=bar", "index.docker.io"), status("GET", "/v2/_catalog")), (403, 403))

@@ -38,7 +38,12 @@ def record(parts):
 
 def compare(name, parts):
     """Fails the case unless {title: how a command ended} is as the golden file says."""
-    path, seen = FOLDER / f"{name}.txt", record(parts)
+    compare_text(name, record(parts))
+
+
+def compare_text(name, seen):
+    """Fails the case unless a text is as the golden file says."""
+    path = FOLDER / f"{name}.txt"
     if os.environ.get("GOLDEN") == "write":
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(seen, encoding="utf-8")

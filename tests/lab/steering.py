@@ -31,6 +31,7 @@ private-addresses = true
 
 [[registry]]
 preset = "docker-hub"
+include = ["api"]
 path = "inspect"
 private-addresses = true
 

@@ -78,7 +78,12 @@ def requests_that_are_two_things_at_once(lab):
         said[what] = answers(machine, text)
         heard = lab.requests("ci-only", pattern="smuggled|forbidden")
         equal(heard, [], f"what the registry heard by {what}, which was answered {said[what]}")
-    compare_text("requests", "".join(f"{what}: {' '.join(map(str, statuses)) or 'closed'}\n" for what, statuses in said.items()))
+    compare_text("requests", "".join(f"{what}: {shown(statuses)}\n" for what, statuses in said.items()))
+
+
+def shown(statuses):
+    """What a golden file has for them. Of an answer to more than is read, the client may only see that it is cut off."""
+    return " ".join(map(str, statuses)) if statuses not in ([], [431]) else "431, or closed"
 
 
 def answers(machine, text, host=OWN):

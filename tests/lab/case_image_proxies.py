@@ -8,7 +8,7 @@ from golden import compare
 from network import DEVELOPERS, GATEWAY, REGISTRIES
 from servers import Program
 from sockets import TCP, make
-from steering import IMAGES, OWN, PASSED
+from steering import IMAGES, OWN, PASSED, configure
 from support.cases import case, check, equal, wait_until
 from wire import context
 from world import TINY, UPSTREAM
@@ -76,12 +76,6 @@ def parent(lab, login=LOGIN):
     lab.defer(lambda: network.run_in(GATEWAY, "nft delete table inet lab"))
     configure(lab, f'parent = "{PARENT}"')
     return proxy
-
-
-def configure(lab, line):
-    """Has the gateway run with one more line of settings, to the end of the case."""
-    lab.pullgate.set("[gateway]\n", f"[gateway]\n{line}\n")
-    lab.defer(lambda: lab.pullgate.set(f"[gateway]\n{line}\n", "[gateway]\n"))
 
 
 # ── the way in ──

@@ -80,7 +80,7 @@ def docker_host(world, name):
     machine = f"host-{name}"
     network.add_machine(machine, DEVELOPERS, number_of(name))
     guest = Guest(world.folder, machine, TREES[name](), machine, scratch=IMAGES, engine=True)
-    trust(guest.tree, *world.authorities)
+    trust(guest.tree, world.authority.certificate)
     guest.write("/etc/resolv.conf", resolver(GOOGLE))
     guest.write("/etc/docker/daemon.json", json.dumps({**DAEMON, "dns": [GOOGLE]}))
     guest.write("/etc/containers/containers.conf", CONTAINERS)

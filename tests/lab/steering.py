@@ -94,6 +94,12 @@ def make_authority(pullgate):
     return next((pullgate.folder / "ca").glob("*.crt"))
 
 
+def configure(lab, line):
+    """Has the gateway run with one more line of settings, to the end of the case."""
+    lab.pullgate.set("[gateway]\n", f"[gateway]\n{line}\n")
+    lab.defer(lambda: lab.pullgate.set(f"[gateway]\n{line}\n", "[gateway]\n"))
+
+
 def begin(lab):
     """Has a case begin with the fake Hub and the policy for its images."""
     if hub.MACHINE not in lab.before:

@@ -3,7 +3,7 @@
 import hub
 import steering
 from network import CI, DEVELOPERS
-from steering import ADDRESS, HUB_IMAGES, IMAGES, REGISTRIES
+from steering import ADDRESS, HUB_IMAGES, IMAGES, REGISTRIES, forget_badges
 from support.cases import case, check, equal, wait_until
 from wire import Connection
 
@@ -133,14 +133,6 @@ def badges_outlive_the_hubs_api(lab):
     # Tokens come from the same program: what is asked of the registry without any is denied before, or asks for one.
     status = lambda image: lab.run(machine, f"curl -sS -o /dev/null -w '%{{http_code}}' https://{hub.REGISTRY}/v2/{image}/manifests/1").output
     equal((status("bitnami/tiny"), status("grafana/tiny")), ("401", "403"))
-
-
-def forget_badges(lab):
-    """Has the gateway begin with nothing known of any namespace."""
-    lab.pullgate.stop()
-    for path in (lab.pullgate.folder / "state").glob("*badge*"):
-        path.unlink()
-    lab.pullgate.start()
 
 
 # ── beforehand ──

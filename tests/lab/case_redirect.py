@@ -111,8 +111,8 @@ def redirect_finds_pullgate_on_another_port(lab):
 
 
 def serve_on(lab, listen, machine=GATEWAY):
-    """A second pullgate, with the same policy."""
-    text = lab.pullgate.settings.read_text(encoding="utf-8")
+    """A second pullgate, with the same policy, and no gateway."""
+    text = lab.pullgate.settings.read_text(encoding="utf-8").partition("[gateway]")[0]
     text = re.sub(r"listen = .*", f'listen = ["{listen}"]', text).replace("control.sock", "second.sock").replace("/state", "/second")
     settings = lab.folder / "second.toml"
     settings.write_text(text, encoding="utf-8")

@@ -19,9 +19,10 @@ VARYING = [
     (r'time="[^"]*"', 'time="…"'),
     (r"^#\d+ ", "#… "),
     (r"\b198\.18\.\d+\.\d+:\d+->", "…->"),
+    (r"^ ---> [0-9a-f]{12}$", " ---> …"),
 ]
-# Lines that say how far something is, in no certain order.
-PROGRESS = re.compile(r"#… (?!ERROR)|Copying (blob|config) |elapsed: |\S+: +(waiting|resolving|done) +\|| *$")
+# Lines that say how far something is, or that are a program's own log: in no certain order.
+PROGRESS = re.compile(r'#… (?!ERROR)|Copying (blob|config) |time="…" level=(?!fatal)|elapsed: |\S+: +(waiting|resolving|done) +\|| *$')
 
 
 def normal(output):

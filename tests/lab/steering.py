@@ -100,6 +100,14 @@ def configure(lab, line):
     lab.defer(lambda: lab.pullgate.set(f"[gateway]\n{line}\n", "[gateway]\n"))
 
 
+def forget_badges(lab):
+    """Has the gateway begin with nothing known of any namespace."""
+    lab.pullgate.stop()
+    for path in (lab.pullgate.folder / "state").glob("*badge*"):
+        path.unlink()
+    lab.pullgate.start()
+
+
 def begin(lab):
     """Has a case begin with the fake Hub and the policy for its images."""
     if hub.MACHINE not in lab.before:

@@ -1,6 +1,7 @@
 //! What the documents show is what the program takes.
 
 use std::fs;
+use std::path::Path;
 use std::time::SystemTime;
 
 use pullgate::diagnostic::Source;
@@ -17,9 +18,10 @@ fn policies(document: &str) -> Vec<String> {
 #[test]
 fn the_policies_of_the_readme_are_taken_without_a_warning() {
     let policies = policies("README.md");
-    assert_eq!(policies.len(), 2);
+    assert_eq!(policies.len(), 3);
+    let options = Options { has_gateway: true, ..Options::default() };
     for policy in policies {
-        let compiled = load(vec![Source::new("README.toml", policy)], &Options::default(), SystemTime::now());
+        let compiled = load(vec![Source::new("README.toml", policy)], &options, SystemTime::now());
         let shown = |diagnostics: Vec<pullgate::diagnostic::Diagnostic>| {
             diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
         };
@@ -58,16 +60,22 @@ fn every_section_that_doctor_names_is_in_the_readme() {
 
 #[test]
 fn the_pages_that_the_documents_name_exist() {
-    for document in
-        ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "docs/policy.md", "docs/limits.md", "docs/clients.md"]
-    {
+    let pages = ["policy", "images", "limits", "clients"].map(|page| format!("docs/{page}.md"));
+    let on_top = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"].map(str::to_owned);
+    for document in on_top.iter().chain(&pages) {
         let text = fs::read_to_string(document).unwrap();
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let is_there = match link.strip_prefix('#') {
-                Some(anchor) => anchors(document).iter().any(|has| has == anchor),
-                None => link.contains("://") || fs::exists(link).unwrap(),
-            };
-            assert!(is_there, "{document} links to {link}");
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.contains("://")) {
+            assert!(leads_somewhere(document, link), "{document} links to {link}");
         }
     }
+}
+
+/// Whether a link of a document leads to a file, and to a heading there if it names one.
+fn leads_somewhere(document: &str, link: &str) -> bool {
+    let (path, anchor) = link.split_once('#').map_or((link, None), |(path, anchor)| (path, Some(anchor)));
+    let folder = Path::new(document).parent().unwrap();
+    let target = if path.is_empty() { document.into() } else { folder.join(path) };
+    let has = |anchor: &str| anchors(&target.to_string_lossy()).iter().any(|has| has == anchor);
+    target.exists() && anchor.is_none_or(has)
 }

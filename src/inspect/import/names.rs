@@ -1,43 +1,33 @@
 //! Names at Docker Hub: of organizations and of repositories.
 
+use crate::policy::repository::Repository;
+
 /// The name of an organization at Docker Hub, checked; faults say what is wrong with it.
 ///
 /// # Errors
 /// It is none.
 pub fn organization_name(text: &str) -> Result<String, String> {
-    if is_segment(text) {
-        return Ok(text.to_owned());
+    // An organization is the first part of its repositories' names.
+    match Repository::parse(text) {
+        Ok(name) if name.segments().count() == 1 => Ok(text.to_owned()),
+        _ => Err(format!("`{}` is no name of an organization at Docker Hub", quoted(text))),
     }
-    let shown: String = text.chars().take(40).collect();
-    Err(format!("`{}` is no name of an organization at Docker Hub", shown.escape_debug()))
 }
 
 /// A repository of the Hub by its whole name.
 pub(super) fn repository_name(text: &str) -> Result<String, String> {
     let text = text.strip_prefix("docker.io/").unwrap_or(text);
-    let segments = text.split('/').count();
-    match text.split('/').all(is_segment) {
-        true if segments == 1 => Ok(format!("library/{text}")),
-        true if text.len() <= MAX_REPOSITORY => Ok(text.to_owned()),
-        _ => {
-            let shown: String = text.chars().take(40).collect();
-            Err(format!("`{}` is no repository of Docker Hub", shown.escape_debug()))
-        }
+    let whole = if text.contains('/') { text.to_owned() } else { format!("library/{text}") };
+    match Repository::parse(&whole) {
+        Ok(_) => Ok(whole),
+        Err(_) => Err(format!("`{}` is no repository of Docker Hub", quoted(text))),
     }
 }
 
-/// A part of a repository's name (OCI distribution specification): letters and digits with `.`, `_`, `__` or hyphens
-/// between.
-fn is_segment(text: &str) -> bool {
-    let is_word = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let bytes = text.as_bytes();
-    let ends = bytes.first().is_some_and(|c| is_word(*c)) && bytes.last().is_some_and(|c| is_word(*c));
-    let mut separators = text.split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
-    ends && bytes.len() <= MAX_REPOSITORY
-        && separators.all(|between| matches!(between, "" | "." | "_" | "__") || between.bytes().all(|c| c == b'-'))
+/// The beginning of what is no name.
+fn quoted(text: &str) -> String {
+    text.chars().take(40).collect::<String>().escape_debug().to_string()
 }
-
-const MAX_REPOSITORY: usize = 255;
 
 #[cfg(test)]
 mod tests {

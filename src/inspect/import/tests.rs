@@ -31,6 +31,12 @@ fn shown(diagnostics: &[Diagnostic]) -> String {
     })
 }
 
+/// What a policy for a machine with a gateway is warned of, or refused for.
+fn lint(policy: &str) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+    let options = Options { has_gateway: true, ..Options::default() };
+    load(vec![Source::new("a.toml", policy)], &options, SystemTime::UNIX_EPOCH).map(|compiled| compiled.warnings)
+}
+
 /// The lines of a policy without comments, runs of blanks as one.
 fn code(policy: &str) -> String {
     let code = policy.lines().map(|line| line.split('#').next().unwrap_or_default());
@@ -194,6 +200,8 @@ push                = [
     let warnings = shown(&imported.warnings);
     assert!(warnings.contains("main.tf:26:31: warning: `var.verified` is not known here"), "{warnings}");
     assert_eq!(imported.warnings.len(), 1, "{warnings}");
+    let lint = lint(&policy).unwrap_or_else(|faults| panic!("{}", shown(&faults)));
+    assert!(lint.iter().all(|warning| warning.message.contains("build")), "{}", shown(&lint));
 }
 
 #[test]
@@ -380,12 +388,9 @@ proptest! {
                     Ok(imported) => {
                         let policy = imported.draft.to_string();
                         prop_assert!(policy.parse::<toml::Table>().is_ok(), "{}", policy);
-                        if imported.draft.images.is_none() {
-                            let loaded = load(vec![Source::new("a.toml", policy)], &Options::default(), SystemTime::UNIX_EPOCH);
-                            let faults = loaded.err().unwrap_or_default();
-                            let is_empty = imported.draft.registries.is_empty();
-                            prop_assert!(is_empty || faults.is_empty(), "{}", shown(&faults));
-                        }
+                        let faults = lint(&policy).err().unwrap_or_default();
+                        let is_empty = imported.draft.registries.is_empty();
+                        prop_assert!(is_empty || faults.is_empty(), "{}\n{}", policy, shown(&faults));
                         shown(&imported.warnings);
                     }
                     Err(faults) => prop_assert!(faults.iter().any(Diagnostic::is_fault)),

@@ -56,6 +56,25 @@ def logged_in(lab, client, command):
 
 # ── mounts ──
 
+REBASERS = [client for client in PUSHERS if client.name in ("docker-20", "docker-26", "docker-26-store", "podman-5")]
+
+
+@for_each(REBASERS)
+def layers_of_a_denied_image_are_pushed_anew(lab, client):
+    """Who has an image from before it was denied may push it to a repository of the list: its layers are uploaded, not mounted."""
+    steering.begin(lab)
+    lab.pullgate.policy(steering.IMAGES.replace('community = "deny"', 'community = "allow"'))
+    lab.run(client.machine, client.forget)
+    lab.defer(lambda: lab.run(client.machine, client.forget))
+    image, own = "docker.io/foo/bar:1", f"mycompany/rebased-by-{client.name}"
+    equal(lab.run(client.machine, client.pull.format_map(words(image))).code, 0, "exit of the pull")
+    lab.pullgate.policy(steering.IMAGES)
+    done = lab.run(client.machine, logged_in(lab, client, client.push.format_map(words(image, pushed=f"docker.io/{own}:1"))))
+    equal(done.code, 0, done.output)
+    uploads = wait_until(lambda: lab.requests("hub", pattern=f'"POST /v2/{own}/blobs/uploads/'), 2, "it was uploaded")[0]
+    equal([line for line in uploads if "from=" in line], [], "what the registry was asked to mount")
+
+
 SOURCES = {
     "library/tiny": ["from=library/tiny", "from=library%2Ftiny"],
     "foo/bar": ["from=foo/bar", "from=foo%2Fbar", "from=%66oo/bar", "from=foo/bar&from=library/tiny", "from=foo/bar;from=library/tiny"],

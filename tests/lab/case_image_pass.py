@@ -91,6 +91,22 @@ def server_name_of_another_group(lab):
         equal(connection.ask("GET", "/v2/")[0], 200)
 
 
+@case
+def client_that_the_resolver_does_not_serve(lab):
+    """The gateway is for the clients of the resolver: whoever else connects is closed off, whatever name it says."""
+    lab.pullgate.policy(IMAGES)
+    clients = '["127.0.0.0/8", "198.18.0.0/15", "fd18::/16"]'
+    few = f'["127.0.0.0/8", "{DEVELOPERS.v4}.0/24"]'
+    lab.pullgate.set(clients, few)
+    lab.defer(lambda: lab.pullgate.set(few, clients))
+    developer, stranger = lab.machine(DEVELOPERS), lab.machine(CI)
+    with Connection(developer, OWN) as connection:
+        equal(connection.ask("GET", "/v2/")[0], 200)
+    for name in (OWN, PASSED):
+        refused(stranger, name, "its client is a stranger")
+    lab.untouched("forbidden")
+
+
 def refused(machine, name, why):
     """A handshake for the name fails, soon."""
     with make(machine, ADDRESS, TCP) as client:

@@ -124,6 +124,7 @@ ASKED = {
     "CONNECT 198.18.1.13:443": 403,
     "CONNECT [fd18:1::13]:443": 403,
     "CONNECT 127.0.0.1:443": 403,
+    f"CONNECT {OWN}:22": 403,
     f"GET http://{OWN}/v2/": 403,
 }
 

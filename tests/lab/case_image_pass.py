@@ -1,14 +1,15 @@
 """`path = "pass"`: names are steered, connections are passed on by their server name, and nothing is decrypted."""
 
+import select
 import socket
 import ssl
 
 from clients import IMAGE_CLIENTS, for_each, words
+from network import CI, DEVELOPERS
 from sockets import TCP, make
-from steering import ADDRESS, ADDRESS6, IMAGES, OWN, PASSED
+from steering import ADDRESS, ADDRESS6, IMAGES, OWN, PASSED, configure
 from support.cases import case, check, equal, wait_until
 from support.dns import dig
-from network import CI, DEVELOPERS
 from wire import Connection, certificate, context
 from world import FORBIDDEN, REGISTRY, TINY
 
@@ -172,6 +173,22 @@ def shaken(machine, name, pieces):
             except ssl.SSLWantReadError:
                 incoming.write(client.recv(65536))
         check(answer.startswith(b"HTTP/1.1 200 "), answer)
+
+
+@case
+def client_that_takes_all_it_may_have(lab):
+    """One client opens connections and says nothing: beyond its share they are closed, and its neighbour is served meanwhile."""
+    lab.pullgate.policy(IMAGES)
+    configure(lab, "connections = 100\nconnections-per-client = 20")
+    greedy, neighbour = lab.machine(families="4"), lab.machine(families="4")
+    silent = [make(greedy, ADDRESS, TCP) for _ in range(60)]
+    lab.defer(lambda: [client.close() for client in silent])
+    for client in silent:
+        client.connect((ADDRESS, 443))
+    closed = lambda: len(select.select(silent, [], [], 0)[0])
+    wait_until(lambda: closed() == 40, 5, f"40 of 60 are closed; {closed()} are")
+    with Connection(neighbour, OWN) as connection:
+        equal(connection.ask("GET", "/v2/")[0], 200)
 
 
 @case

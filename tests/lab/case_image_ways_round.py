@@ -124,6 +124,33 @@ def authority_speaks_for_its_names_alone(lab):
 
 
 @case
+def registry_that_cannot_prove_its_name(lab):
+    """What stands in a registry's place is believed by the web's authorities alone: not by the gateway's own, not for another name."""
+    lab.pullgate.policy(IMAGES)
+    machine, host = network.add_machine("paths", REGISTRIES, 67), "paths.lab.test"
+    lab.defer(lambda: network.remove_machine(machine))
+    folders = [lab.folder / name for name in ("own", "other", "right")]
+    for folder in folders:
+        folder.mkdir()
+    own, web = lab.world.authorities[1], lab.world.authority
+    pairs = {
+        "its own authority": Authority(folders[0], own, own.with_suffix(".key")).issue(host),
+        "a certificate for another name": Authority(folders[1], web.certificate, web.key).issue("other.lab.test"),
+        "the right one": Authority(folders[2], web.certificate, web.key).issue(host),
+    }
+    seen = {}
+    for what, pair in pairs.items():
+        server = Program(machine, lab.folder / what.replace(" ", "-"), "denier.py", *pair, host, "tokens.lab.test")
+        server.start()
+        lab.defer(server.stop)
+        seen[what] = lab.run("trixie", f"curl -sS https://{host}/v2/").output
+        server.stop()
+    check("authentication required" in seen.pop("the right one"), str(seen))
+    for what, answer in seen.items():
+        check("authentication required" not in answer and "cannot reach the registry" in answer, f"{what}: {answer}")
+
+
+@case
 def name_that_the_authority_does_not_cover(lab):
     """A registry that is inspected before the authority has been made for it: refused, not passed on, and the log says why."""
     lab.pullgate.policy(IMAGES.replace('redirects = ["cdn.lab.test"]\n', 'redirects = ["cdn.lab.test"]\npath = "inspect"\n') + '\n[[images]]\nregistry = "lab"\nallow = ["**"]\n')

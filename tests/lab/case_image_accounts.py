@@ -1,6 +1,7 @@
 """Accounts: what is private is pulled after a login, the gateway knows no password, and pushes go where the policy lets them."""
 
 import hub
+import network
 import steering
 from clients import IMAGE_CLIENTS, for_each, words
 from golden import compare
@@ -97,6 +98,17 @@ def mounts_need_the_right_to_pull_their_source(lab):
         equal(has[-3:], "404", f"whether {to} has the blob now, by {source}")
     mounts = [line for line in lab.requests("hub", pattern="mount=") if "foo" in line]
     equal(mounts, [], "what the registry was asked to mount")
+
+
+@case
+def upload_at_a_registry_that_thinks_itself_plain(lab):
+    """A registry that says `Location: http://…` of itself: the upload goes on over TLS, through the gateway. Nothing is sent in the clear."""
+    steering.begin(lab)
+    begin_upload = token("mycompany/plain") + curl("-X POST -D -", "mycompany/plain/blobs/uploads/").replace(hub.REGISTRY, hub.INDEX)
+    location = lambda answer: next(line.split(": ", 1)[1] for line in answer.splitlines() if line.lower().startswith("location: "))
+    check(location(network.run_in(hub.MACHINE, begin_upload)).startswith(f"http://{hub.INDEX}/"), "what the registry itself says")
+    location = location(lab.run(lab.machine(), begin_upload).output)
+    check(location.startswith((f"https://{hub.INDEX}/v2/mycompany/plain/", "/v2/mycompany/plain/")), location)
 
 
 def token(repository):

@@ -84,18 +84,18 @@ def blocks(tls, storage):
     to = lambda port: f"proxy_pass http://127.0.0.1:{port}; {PROXY}"
     registry = f"location / {{ {to(REGISTRY_PORT)} }} location ~ /manifests/ {{ {to(REGISTRY_PORT)} {LIMITS} }}"
     return [
-        f"{listen} server_name {REGISTRY}; {registry}",
-        f"{listen} server_name {INDEX}; {registry} location /v1/ {{ {to(API_PORT)} }}",
-        f"{listen} server_name {TOKENS} {API}; location / {{ {to(API_PORT)} }}",
+        f"{listen} {KNOWS_TLS} server_name {REGISTRY}; {registry}",
+        # By this name the registry is not told that it is reached over TLS, as some are not.
+        f"{listen} {HEADERS} server_name {INDEX}; {registry} location /v1/ {{ {to(API_PORT)} }}",
+        f"{listen} {HEADERS} server_name {TOKENS} {API}; location / {{ {to(API_PORT)} }}",
         f"{listen} server_name {BLOBS}; root {storage};",
     ]
 
 
 REGISTRY_PORT, API_PORT = 5000, 8000
-PROXY = (
-    "proxy_set_header Host $host; proxy_set_header X-Forwarded-Proto https; proxy_http_version 1.1; "
-    "proxy_buffering off; proxy_request_buffering off;"
-)
+PROXY = "proxy_http_version 1.1; proxy_buffering off; proxy_request_buffering off;"
+HEADERS = "proxy_set_header Host $host;"
+KNOWS_TLS = f"{HEADERS} proxy_set_header X-Forwarded-Proto https;"
 LIMITS = "".join(
     f'add_header {name} "{value}" always; '
     for name, value in (("ratelimit-limit", "100;w=21600"), ("ratelimit-remaining", "99;w=21600"), ("docker-ratelimit-source", "$remote_addr"))

@@ -155,7 +155,8 @@ async fn look_into<S: Stream + 'static>(
         }
         Err(_panic) => return,
     };
-    let accepting = TlsAcceptor::from(config).accept(Rewound::new(ahead, stream));
+    let accepting = TlsAcceptor::from(config)
+        .accept_with(Rewound::new(ahead, stream), |tls| tls.set_buffer_limit(Some(MAX_ENCRYPTED)));
     match timeout(HELLO_TIME, accepting).await {
         Ok(Ok(stream)) => {
             shared.counters.inspected.increment();
@@ -211,5 +212,7 @@ async fn refuse<S: Stream>(stream: &mut S, alert: Alert) {
 /// A client says whom it wants as soon as it is connected.
 const HELLO_TIME: Duration = Duration::from_secs(10);
 const GOODBYE_TIME: Duration = Duration::from_secs(1);
+/// What is encrypted before the client has taken it: a record, and not the four that are rustls' default.
+const MAX_ENCRYPTED: usize = 16 * 1024;
 /// What is read of one side before it is written to the other.
 const CHUNK: usize = 64 * 1024;

@@ -28,7 +28,7 @@ use super::handed_out::Purpose;
 use super::headers::{forward_request, forward_response, has_passed, host_of};
 use super::refusal::Refusal;
 use super::request::{RepositoryRequest, Request};
-use super::stream::Stream;
+use super::stream::{InPieces, Stream};
 use super::{Client, Shared};
 use crate::event::{Bearing, Decision, Event, EventRule, Subject};
 use crate::name::DomainName;
@@ -324,9 +324,9 @@ impl Session {
             self.shared.counters.unreachable.increment();
         })?;
         let (sender, connection) = client::Builder::new()
-            .max_buf_size(MAX_HEAD)
+            .max_buf_size(MAX_RESPONSE_HEAD)
             .max_headers(MAX_HEADERS)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(InPieces::new(stream, PIECE)))
             .await?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -376,8 +376,10 @@ pub(super) async fn serve<S: Stream + 'static>(stream: S, session: Arc<Session>,
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
-        .max_buf_size(MAX_HEAD)
+        .max_buf_size(MAX_REQUEST_HEAD)
         .max_headers(MAX_HEADERS)
+        // Copied into one buffer, what came of the registry frees its own, which is larger, for what comes next.
+        .writev(false)
         .auto_date_header(false)
         .serve_connection(TokioIo::new(stream), service)
         .await;
@@ -386,8 +388,14 @@ pub(super) async fn serve<S: Stream + 'static>(stream: S, session: Arc<Session>,
     }
 }
 
-/// Google's registries send headers of up to 128 KiB; this is also the most that is read ahead of a body.
-const MAX_HEAD: usize = 128 * 1024;
+/// Google's registries send headers of up to 128 KiB.
+const MAX_RESPONSE_HEAD: usize = 128 * 1024;
+/// As much as the front ends of registries take by default. It is also what waits of a body for a client that takes it
+/// slowly, and a hundred of those are nothing unusual.
+const MAX_REQUEST_HEAD: usize = 32 * 1024;
+/// What is read at once of a response. hyper doubles its buffer each time it is filled, up to the size of a head, and has
+/// three under way: one byte less than it keeps them small.
+const PIECE: u64 = 16 * 1024 - 1;
 const MAX_HEADERS: usize = 128;
 /// How long a request may take to be sent, from the end of the one before: longer than Go keeps an idle connection (90 s),
 /// so that it is not closed under a request.

@@ -1,11 +1,12 @@
-//! Streams as the gateway handles them: of either kind, with bytes that were read ahead, and watched for life.
+//! Streams as the gateway handles them: of either kind, with bytes that were read ahead, read in pieces, and watched for
+//! life.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 
 use crate::net::connections::Activity;
 
@@ -74,6 +75,58 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
     }
 }
 
+/// A stream of which no more than a piece is read at once, however much a reader would take.
+#[derive(Debug)]
+pub(super) struct InPieces<S> {
+    stream: Take<S>,
+    piece: u64,
+}
+
+impl<S: AsyncRead> InPieces<S> {
+    /// `stream`, read in pieces of at most `piece` bytes.
+    pub(super) fn new(stream: S, piece: u64) -> Self {
+        Self { stream: stream.take(piece), piece }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for InPieces<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let piece = self.piece;
+        self.stream.set_limit(piece);
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for InPieces<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(self.stream.get_mut()).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(self.stream.get_mut()).poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.get_ref().is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.stream.get_mut()).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.stream.get_mut()).poll_shutdown(context)
+    }
+}
+
 /// A stream that notes each time something passes.
 #[derive(Debug)]
 pub(super) struct Watched<S> {
@@ -132,8 +185,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt;
-
     use super::*;
 
     #[tokio::test]
@@ -145,5 +196,19 @@ mod tests {
         let mut rest = String::new();
         stream.read_to_string(&mut rest).await.unwrap();
         assert_eq!(rest, " ahead, and the rest");
+    }
+
+    #[tokio::test]
+    async fn a_stream_in_pieces_gives_all_of_it_and_never_more_than_a_piece() {
+        let mut stream = InPieces::new(&b"eight by three"[..], 8);
+        let mut buffer = [0; 64];
+        let mut pieces = Vec::new();
+        loop {
+            match stream.read(&mut buffer).await.unwrap() {
+                0 => break,
+                count => pieces.push(String::from_utf8_lossy(&buffer[..count]).into_owned()),
+            }
+        }
+        assert_eq!(pieces, ["eight by", " three"]);
     }
 }

@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from lab.certificates import Authority
+from lab.certificates import make_authority
 from servers import PATH, stop, write
 from support import knot
 
@@ -30,7 +30,7 @@ class World:
 
     def __init__(self, folder, size, prefix):
         self.folder, self.size = folder, size
-        self.authority = Authority(folder / "web")
+        self.authority = make_authority(folder / "web")
         self.roots = folder / "roots.pem"
         self.files = folder / "registry"
         self.write_files()
@@ -175,6 +175,7 @@ allow = ["good/*"]
 SETTINGS = """\
 [server]
 listen = ["127.0.0.1:5300"]
+clients = ["127.0.0.0/8", "198.18.0.0/15"]
 workers = 1
 [upstream]
 servers = ["{name_server}"]

@@ -74,7 +74,7 @@ fn the_pages_that_the_documents_name_exist() {
 /// Whether a link of a document leads to a file, and to a heading there if it names one.
 fn leads_somewhere(document: &str, link: &str) -> bool {
     let (path, anchor) = link.split_once('#').map_or((link, None), |(path, anchor)| (path, Some(anchor)));
-    let folder = Path::new(document).parent().unwrap();
+    let folder = Path::new(document).parent().expect("a document is a file");
     let target = if path.is_empty() { document.into() } else { folder.join(path) };
     let has = |anchor: &str| anchors(&target.to_string_lossy()).iter().any(|has| has == anchor);
     target.exists() && anchor.is_none_or(has)

@@ -136,8 +136,19 @@ def start_nginx(world, _binary, prefix, name="nginx", stream="", http=""):
         stream=stream, http=http, http_basics=HTTP, inspected=INSPECTED, passed=PASSED, opaque=OPAQUE, registry=REGISTRY, opaque_registry=OPAQUE_REGISTRY,
         pass_address=NGINX_PASS, inspect_address=NGINX_INSPECT, roots=world.authority.certificate, **world.certificate(INSPECTED))
     process = launch([*prefix, *world.nginx(name, text)], NGINX_INSPECT, world.folder / f"{name}.log")
-    worker = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii").split()
-    return Gateway(process, int(worker[0]), {"pass": NGINX_PASS, "inspect": NGINX_INSPECT})
+    return Gateway(process, worker(process), {"pass": NGINX_PASS, "inspect": NGINX_INSPECT})
+
+
+def worker(process):
+    """The process id of the one worker, which comes a moment after the sockets."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii").split()
+        if children:
+            return int(children[0])
+        time.sleep(0.01)
+    stop(process)
+    raise RuntimeError("nginx has no worker")
 
 
 def start_nginx_buffers(world, binary, prefix):

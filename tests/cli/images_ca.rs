@@ -39,6 +39,16 @@ fn files(place: &Place, extension: &str) -> Vec<PathBuf> {
     paths.filter(|path| path.extension().is_some_and(|it| it == extension)).collect()
 }
 
+/// The fingerprint of the certificate that signs now.
+fn in_use(place: &Place) -> String {
+    let report = json(&ca(place, &["show", "--json"]));
+    let certificates = report["certificates"].as_array().unwrap();
+    let [certificate] = certificates.iter().filter(|it| it["state"] == "in-use").collect::<Vec<_>>()[..] else {
+        panic!("one is in use: {report}")
+    };
+    certificate["fingerprint"].as_str().unwrap().to_owned()
+}
+
 #[test]
 fn an_authority_is_made_once_for_the_names_that_the_policy_has_inspected() {
     let place = place();
@@ -77,9 +87,14 @@ fn a_name_that_the_policy_has_inspected_since_is_told_and_covered_by_another_aut
     states.sort_unstable();
     assert_eq!(states, ["in-use", "next", "previous"]);
     assert_eq!(ca(&place, &["show", "--pem"]).stdout.matches("BEGIN CERTIFICATE").count(), 3);
+    for _ in 0..3 {
+        let before = in_use(&place);
+        assert_eq!(ca(&place, &["rotate", "--overlap", "0s"]).code, Some(0));
+        assert_ne!(in_use(&place), before, "also when both were made within a second");
+    }
     let late = ca(&place, &["rotate", "--overlap", "1000days"]);
     assert_eq!(late.code, Some(78), "the one in use ends before");
-    assert_eq!(files(&place, "crt").len(), 3);
+    assert_eq!(files(&place, "crt").len(), 6);
 }
 
 #[test]

@@ -65,9 +65,13 @@ pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output)
 }
 
 /// When the new pair begins to count; the one in use must not end before.
+///
+/// Of the pairs that count the newest signs. One that is to count at once is therefore newer than the one in use by a
+/// second, which is all that a certificate's times can tell (RFC 5280, section 4.1.2.5).
 fn start(overlap: Duration, current: Option<&Stored>, now: SystemTime) -> Result<SystemTime, Failure> {
     if overlap.is_zero() {
-        return Ok(now - BACKDATED);
+        let newer = current.map(|stored| stored.certificate.not_before() + Duration::from_secs(1));
+        return Ok((now - BACKDATED).max(newer.unwrap_or(SystemTime::UNIX_EPOCH)));
     }
     let start = now.checked_add(overlap).filter(|start| *start < now + super::MAX_LIFETIME);
     let start = start.ok_or_else(|| Failure::Usage { message: "--overlap is too long".to_owned(), hint: None })?;

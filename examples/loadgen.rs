@@ -1,5 +1,6 @@
-//! A small DNS load generator for `tests/bench`: one thread, batches through `sendmmsg` and `recvmmsg`, a closed loop
-//! with a window of outstanding questions.
+//! A small DNS load generator for `tests/bench`: one thread, batches through `sendmmsg` and `recvmmsg`. As fast as the
+//! server answers, in a closed loop with a window of outstanding questions; or with `--rate` at a pace of its own, in an
+//! open loop that waits for nothing, which tells how long each answer takes.
 //!
 //! It exists because dnsperf needs about as much CPU as the servers it measures. It talks to loopback only, runs for a
 //! minute at most, and counts an answer only if its id is outstanding, its question is the one asked and its response
@@ -10,6 +11,10 @@
 //! ```
 //!
 //! A line of the list is `name TYPE RCODE`, as in `ghcr.io A NOERROR`. It prints one line of JSON.
+//!
+//! At a pace, questions come at random, as from many clients that know nothing of each other, and it polls instead of
+//! sleeping, so that waking up is not what is measured. An answer's time is from before the call that sends the question
+//! to after the one that receives the answer, in steps of 3 %.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
@@ -17,15 +22,17 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use std::{fs, iter};
+use std::{fs, iter, process, thread};
 
 use clap::Parser;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
 use pullgate::name::DomainName;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
-/// Asks a DNS server on loopback as fast as it answers.
+/// Asks a DNS server on loopback as fast as it answers, or at a pace.
 #[derive(Parser)]
 struct Arguments {
     /// The server, on loopback
@@ -46,6 +53,12 @@ struct Arguments {
     /// How many datagrams one system call carries
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     batch: u16,
+    /// Questions a second, whatever comes back; the latencies of the answers are printed then
+    #[arg(long, value_parser = parse_rate)]
+    rate: Option<f64>,
+    /// Take every response code for right: the server judges nothing
+    #[arg(long)]
+    any_rcode: bool,
     /// The server's process, to measure its CPU time
     #[arg(long)]
     pid: Option<u32>,
@@ -78,24 +91,43 @@ fn run(arguments: &Arguments) -> io::Result<serde_json::Value> {
     if !arguments.server.ip().is_loopback() {
         return Err(io::Error::other("the server has to be on loopback"));
     }
-    let questions = read_questions(&arguments.questions)?;
+    let mut questions = read_questions(&arguments.questions)?;
+    if arguments.any_rcode {
+        for question in &mut questions {
+            question.rcode = None;
+        }
+    }
     let mut generator = Generator::connect(arguments, &questions)?;
-    let cpu_before = cpu_time(arguments.pid)?;
+    let cpu_before = [cpu_time(arguments.pid)?, cpu_time(Some(process::id()))?];
     let start = Instant::now();
-    generator.run(start + Duration::from_secs_f64(arguments.seconds.clamp(0.0, LONGEST)), arguments.count)?;
+    let end = start + Duration::from_secs_f64(arguments.seconds.clamp(0.0, LONGEST));
+    match arguments.rate {
+        None => generator.run(end, arguments.count)?,
+        Some(rate) => generator.run_paced(Pace::new(rate), end, arguments.count)?,
+    }
     let seconds = start.elapsed().as_secs_f64();
-    let cpu = cpu_time(arguments.pid)?.saturating_sub(cpu_before);
+    let cpu = [cpu_time(arguments.pid)?, cpu_time(Some(process::id()))?];
     let Tally { sent, right, wrong, lost, stray } = generator.tally;
-    Ok(json!({
-        "sent": sent, "right": right, "wrong": wrong, "lost": lost, "stray": stray,
-        "seconds": seconds, "server_cpu_ns": u64::try_from(cpu.as_nanos()).unwrap_or(u64::MAX),
-    }))
+    let mut report = json!({
+        "sent": sent, "right": right, "wrong": wrong, "lost": lost, "stray": stray, "seconds": seconds,
+        "server_cpu_ns": nanoseconds(cpu[0].saturating_sub(cpu_before[0])),
+        "generator_cpu_ns": nanoseconds(cpu[1].saturating_sub(cpu_before[1])),
+    });
+    if arguments.rate.is_some() {
+        report["latency_us"] = generator.latencies.report();
+    }
+    Ok(report)
 }
 
-/// A question as it is sent, and the response code it should bring.
+/// A question as it is sent, and the response code it should bring; `None`: any.
 struct Question {
     packet: Vec<u8>,
-    rcode: u8,
+    rcode: Option<u8>,
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| (1.0..=1e7).contains(rate));
+    rate.ok_or_else(|| "a number of questions a second, from 1 to 10,000,000".to_owned())
 }
 
 fn read_questions(path: &Path) -> io::Result<Vec<Question>> {
@@ -119,7 +151,7 @@ fn parse_question(line: &str) -> Option<Question> {
         "NXDOMAIN" => 3,
         _ => return None,
     };
-    Some(Question { packet: encode(&name, record_type), rcode })
+    Some(Question { packet: encode(&name, record_type), rcode: Some(rcode) })
 }
 
 /// A query: recursion desired, one question of class IN, and an OPT record that allows 1232 bytes.
@@ -144,8 +176,8 @@ struct Tally {
 struct Generator<'a> {
     socket: UdpSocket,
     questions: iter::Cycle<std::slice::Iter<'a, Question>>,
-    /// By id: the question that is outstanding.
-    outstanding: Vec<Option<&'a Question>>,
+    /// By id: the question that is outstanding, and when it was sent.
+    outstanding: Vec<Option<(&'a Question, Instant)>>,
     in_flight: u64,
     next_id: u16,
     window: u64,
@@ -155,6 +187,7 @@ struct Generator<'a> {
     send_headers: MultiHeaders<SockaddrStorage>,
     receive_headers: MultiHeaders<SockaddrStorage>,
     tally: Tally,
+    latencies: Histogram,
 }
 
 impl<'a> Generator<'a> {
@@ -181,6 +214,7 @@ impl<'a> Generator<'a> {
             send_headers: MultiHeaders::preallocate(batch, None),
             receive_headers: MultiHeaders::preallocate(batch, None),
             tally: Tally::default(),
+            latencies: Histogram::new(),
         })
     }
 
@@ -190,20 +224,42 @@ impl<'a> Generator<'a> {
             while self.in_flight + self.batch as u64 <= self.window && self.tally.sent < count {
                 self.send_batch(count - self.tally.sent)?;
             }
-            self.receive_batch()?;
+            self.wait()?;
         }
+        self.finish()
+    }
+
+    /// Asks when it is time to, until `end` or until `count` questions are sent, then waits for what is outstanding.
+    fn run_paced(&mut self, mut pace: Pace, end: Instant, count: u64) -> io::Result<()> {
+        loop {
+            let now = Instant::now();
+            if now >= end || self.tally.sent >= count {
+                return self.finish();
+            }
+            let due = pace.due(now, self.batch).min(count - self.tally.sent);
+            if due > 0 {
+                self.send_batch(due)?;
+            }
+            if self.receive(MsgFlags::MSG_DONTWAIT)? == 0 && due == 0 {
+                thread::yield_now(); // the upstream may share the core
+            }
+        }
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
         while self.in_flight > 0 {
-            self.receive_batch()?;
+            self.wait()?;
         }
         Ok(())
     }
 
     fn send_batch(&mut self, most: u64) -> io::Result<()> {
         let size = self.batch.min(usize::try_from(most).unwrap_or(usize::MAX));
+        let now = Instant::now();
         for buffer in &mut self.send_buffers[..size] {
             let Some(question) = self.questions.next() else { return Ok(()) };
             let slot = &mut self.outstanding[usize::from(self.next_id)];
-            if slot.replace(question).is_some() {
+            if slot.replace((question, now)).is_some() {
                 self.tally.lost += 1; // asked 65,536 questions ago
                 self.in_flight -= 1;
             }
@@ -228,43 +284,127 @@ impl<'a> Generator<'a> {
     }
 
     /// Takes what has come, waiting for the first; when nothing comes, what is outstanding is lost.
-    fn receive_batch(&mut self) -> io::Result<()> {
-        let mut slices: Vec<_> = self.receive_buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
-        let flags = MsgFlags::MSG_WAITFORONE;
-        let sizes: Vec<usize> =
-            match recvmmsg(self.socket.as_raw_fd(), &mut self.receive_headers, &mut slices, flags, None) {
-                Ok(messages) => messages.map(|message| message.bytes).collect(),
-                Err(Errno::EINTR | Errno::ECONNREFUSED) => return Ok(()),
-                Err(Errno::EAGAIN) => {
-                    self.tally.lost += self.in_flight;
-                    self.in_flight = 0;
-                    self.outstanding.fill(None);
-                    return Ok(());
-                }
-                Err(error) => return Err(error.into()),
-            };
-        for (index, size) in sizes.into_iter().enumerate() {
-            let verdict = self.judge(index, size);
-            *verdict += 1;
+    fn wait(&mut self) -> io::Result<()> {
+        if self.receive(MsgFlags::MSG_WAITFORONE)? == 0 {
+            self.tally.lost += self.in_flight;
+            self.in_flight = 0;
+            self.outstanding.fill(None);
         }
         Ok(())
     }
 
-    /// The count that the answer in a receive buffer belongs to.
-    fn judge(&mut self, buffer: usize, size: usize) -> &mut u64 {
+    /// Takes what has come, up to a batch; returns how much that was.
+    fn receive(&mut self, flags: MsgFlags) -> io::Result<usize> {
+        let mut slices: Vec<_> = self.receive_buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
+        let sizes: Vec<usize> =
+            match recvmmsg(self.socket.as_raw_fd(), &mut self.receive_headers, &mut slices, flags, None) {
+                Ok(messages) => messages.map(|message| message.bytes).collect(),
+                Err(Errno::EAGAIN | Errno::EINTR | Errno::ECONNREFUSED) => return Ok(0),
+                Err(error) => return Err(error.into()),
+            };
+        let now = Instant::now();
+        for (index, size) in sizes.iter().enumerate() {
+            let verdict = self.judge(index, *size, now);
+            *verdict += 1;
+        }
+        Ok(sizes.len())
+    }
+
+    /// The count that the answer in a receive buffer, received `now`, belongs to.
+    fn judge(&mut self, buffer: usize, size: usize, now: Instant) -> &mut u64 {
         let answer = &self.receive_buffers[buffer][..size];
         let [high, low, flags, codes, ..] = *answer else { return &mut self.tally.stray };
         let slot = &mut self.outstanding[usize::from(u16::from_be_bytes([high, low]))];
-        let Some(question) = slot.take() else { return &mut self.tally.stray };
+        let Some((question, sent)) = slot.take() else { return &mut self.tally.stray };
         self.in_flight -= 1;
         let asked = question.packet.get(HEADER..question.packet.len() - 11);
         let echoed = asked.is_some_and(|asked| answer.get(HEADER..HEADER + asked.len()) == Some(asked));
-        if flags & 0x80 != 0 && codes & 0x0f == question.rcode && echoed {
+        if flags & 0x80 != 0 && question.rcode.is_none_or(|rcode| codes & 0x0f == rcode) && echoed {
+            self.latencies.count(now.duration_since(sent));
             &mut self.tally.right
         } else {
             &mut self.tally.wrong
         }
     }
+}
+
+/// When questions are due: at random, the same moments in every run.
+struct Pace {
+    next: Instant,
+    rate: f64,
+    random: StdRng,
+}
+
+impl Pace {
+    fn new(rate: f64) -> Self {
+        Self { next: Instant::now(), rate, random: StdRng::seed_from_u64(1) }
+    }
+
+    /// How many questions are due by `now` that were not before; `most` at once, the others the next time.
+    fn due(&mut self, now: Instant, most: usize) -> u64 {
+        let mut due = 0;
+        while self.next <= now && due < most as u64 {
+            // Gaps of independent clients are distributed exponentially.
+            let gap = -(1.0 - self.random.random::<f64>()).ln() / self.rate;
+            self.next += Duration::from_secs_f64(gap);
+            due += 1;
+        }
+        due
+    }
+}
+
+/// Counts of durations, to 3 %: each power of two of nanoseconds in 32 equal parts.
+struct Histogram {
+    counts: Vec<u64>,
+    total: u64,
+}
+
+impl Histogram {
+    fn new() -> Self {
+        Self { counts: vec![0; Self::slot(u64::MAX) + 1], total: 0 }
+    }
+
+    fn count(&mut self, duration: Duration) {
+        self.counts[Self::slot(nanoseconds(duration))] += 1;
+        self.total += 1;
+    }
+
+    /// Below 64, a slot for each nanosecond.
+    fn slot(nanoseconds: u64) -> usize {
+        let magnitude = (nanoseconds | PARTS).ilog2() - PARTS.ilog2();
+        usize::try_from(u64::from(magnitude) * PARTS + (nanoseconds >> magnitude)).unwrap_or(usize::MAX)
+    }
+
+    /// The middle of a slot.
+    fn middle(slot: usize) -> Duration {
+        let slot = slot as u64;
+        let magnitude = (slot / PARTS).saturating_sub(1);
+        let first = (slot - magnitude * PARTS) << magnitude;
+        Duration::from_nanos(first + (1 << magnitude) / 2)
+    }
+
+    /// What so many in a thousand do not exceed.
+    fn quantile(&self, per_mille: u64) -> Duration {
+        let rank = (self.total * per_mille).div_ceil(1000);
+        let mut seen = 0;
+        let slot = self.counts.iter().position(|count| {
+            seen += count;
+            seen >= rank
+        });
+        Self::middle(slot.unwrap_or_default())
+    }
+
+    fn report(&self) -> serde_json::Value {
+        let microseconds = |per_mille| self.quantile(per_mille).as_secs_f64() * 1e6;
+        json!({"p50": microseconds(500), "p99": microseconds(990), "p99.9": microseconds(999)})
+    }
+}
+
+/// Parts of a power of two that a [`Histogram`] tells apart.
+const PARTS: u64 = 32;
+
+fn nanoseconds(duration: Duration) -> u64 {
+    duration.as_nanos().try_into().unwrap_or(u64::MAX)
 }
 
 /// The time that all threads of a process have run, from the scheduler's own nanosecond counters.

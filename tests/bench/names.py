@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 
 # What is asked. "new" are allowed names that no cache can hold: one upstream exchange each.
-MIXES = ("allowed", "denied", "mixed", "new")
+MIXES = ("denied", "allowed", "mixed", "new")
 
 HOSTS = ["registry-1", "auth", "index", "cdn", "production", "storage", "blob", "api"]
 STRANGERS = ["www", "api", "mail", "cdn", "img", "a.b", "static", "telemetry", "events"]

@@ -116,32 +116,38 @@ impl Listeners {
         Ok(())
     }
 
-    fn start(self, pipeline: &Arc<Pipeline>, stopped: &watch::Receiver<()>) -> io::Result<JoinSet<()>> {
+    fn start(self, pipeline: &Arc<Pipeline>, stopped: &watch::Receiver<()>) -> io::Result<JoinSet<io::Result<()>>> {
         let mut tasks = JoinSet::new();
         let connections = Connections::new(CONNECTIONS);
         for plain in self.plain {
             for socket in plain.udp {
-                let socket = udp::Socket::new(socket, plain.address)?;
-                tasks.spawn(udp::serve(socket, Arc::clone(pipeline), stopped.clone()));
+                let (pipeline, stopped) = (Arc::clone(pipeline), stopped.clone());
+                tasks.spawn_blocking(move || udp::work(socket, plain.address, pipeline, stopped, DRAIN_TIME));
             }
             let listener = tokio::net::TcpListener::from_std(plain.tcp)?;
             let server =
                 tcp::Server::new(plain.address, Carriage::Plain, Arc::clone(pipeline), Arc::clone(&connections));
-            tasks.spawn(server.run(listener, stopped.clone()));
+            tasks.spawn(succeed(server.run(listener, stopped.clone())));
         }
         for encrypted in self.encrypted {
             let EncryptedListener { address, carriage, tcp } = encrypted;
             let listener = tokio::net::TcpListener::from_std(tcp)?;
             let server = tcp::Server::new(address, carriage, Arc::clone(pipeline), Arc::clone(&connections));
-            tasks.spawn(server.run(listener, stopped.clone()));
+            tasks.spawn(succeed(server.run(listener, stopped.clone())));
         }
         Ok(tasks)
     }
 }
 
 /// Why a listener ended that should not have.
-fn untimely(ended: Result<(), JoinError>) -> io::Error {
-    ended.map_or_else(io::Error::other, |()| io::Error::other("a listener ended by itself"))
+fn untimely(ended: Result<io::Result<()>, JoinError>) -> io::Error {
+    let by_itself = || io::Error::other("a listener ended by itself");
+    ended.map_or_else(io::Error::other, |ended| ended.err().unwrap_or_else(by_itself))
+}
+
+async fn succeed(work: impl Future<Output = ()>) -> io::Result<()> {
+    work.await;
+    Ok(())
 }
 
 fn bind_plain(server: &Server, wanted: SocketAddr) -> Result<PlainListener, BindError> {

@@ -1,5 +1,7 @@
 //! Plain UDP: many datagrams a system call, answered in place; only what no cache holds becomes a task.
 //!
+//! A worker is a thread with a runtime of its own, so that nothing on the path of a query wakes another thread.
+//!
 //! A socket bound to a wildcard address learns with each datagram which of the host's addresses was asked, and answers
 //! from it: a client drops an answer from any other. Answers stay within 1232 bytes, so the kernel's path MTU discovery
 //! is left as it is: there is nothing to fragment on any link DNS is used over (RFC 9715).
@@ -37,7 +39,7 @@ pub(super) fn prepare(socket: &socket2::Socket, address: SocketAddr) -> io::Resu
 }
 
 /// One worker's socket.
-pub(super) struct Socket {
+struct Socket {
     io: tokio::net::UdpSocket,
     listener: SocketAddr,
     kind: Kind,
@@ -94,31 +96,27 @@ struct Batch {
     answers: Vec<Answer>,
 }
 
-/// Answers what comes, until `stopped`; then what has come already, and what is in flight.
-pub(super) async fn serve(socket: Socket, pipeline: Arc<Pipeline>, stopped: watch::Receiver<()>) {
-    let mut worker = Worker { socket: Arc::new(socket), pipeline, batch: Batch::new(), misses: JoinSet::new() };
-    let mut stop = pin!(stop(stopped));
-    loop {
-        let ready = tokio::select! {
-            ready = worker.socket.io.readable() => ready,
-            () = &mut stop => break,
-        };
-        if let Err(error) = ready {
-            tracing::error!(%error, "a UDP socket cannot be waited for");
-            return;
+/// Answers what comes, on this thread, until `stopped`; then what has come already, and what is in flight, for `drain` at
+/// most. `listener` is the address that the bound socket is known by.
+///
+/// # Errors
+/// The socket cannot be handed to a runtime or waited for.
+pub(super) fn work(
+    socket: UdpSocket,
+    listener: SocketAddr,
+    pipeline: Arc<Pipeline>,
+    stopped: watch::Receiver<()>,
+    drain: Duration,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut worker = Worker::new(Socket::new(socket, listener)?, pipeline);
+        worker.serve(stopped).await?;
+        if tokio::time::timeout(drain, worker.drain()).await.is_err() {
+            tracing::warn!(after = ?drain, "gave up on answers in flight");
         }
-        let received = worker.socket.io.try_io(Interest::READABLE, || worker.socket.receive(&mut worker.batch));
-        worker.answer_received(received).await;
-        while worker.misses.try_join_next().is_some() {}
-    }
-    for _ in 0..BATCHES_AFTER_STOP {
-        let received = worker.socket.receive(&mut worker.batch);
-        if received.is_err() {
-            break;
-        }
-        worker.answer_received(received).await;
-    }
-    worker.misses.join_all().await;
+        Ok(())
+    })
 }
 
 /// A socket with what is needed to answer on it.
@@ -130,6 +128,35 @@ struct Worker {
 }
 
 impl Worker {
+    fn new(socket: Socket, pipeline: Arc<Pipeline>) -> Self {
+        Self { socket: Arc::new(socket), pipeline, batch: Batch::new(), misses: JoinSet::new() }
+    }
+
+    async fn serve(&mut self, stopped: watch::Receiver<()>) -> io::Result<()> {
+        let mut stop = pin!(stop(stopped));
+        loop {
+            tokio::select! {
+                ready = self.socket.io.readable() => ready?,
+                () = &mut stop => return Ok(()),
+            }
+            let received = self.socket.receive_ready(&mut self.batch);
+            self.answer_received(received).await;
+            while self.misses.try_join_next().is_some() {}
+        }
+    }
+
+    /// Answers what came before the end, then waits for what is in flight.
+    async fn drain(&mut self) {
+        for _ in 0..BATCHES_AFTER_STOP {
+            let received = self.socket.receive(&mut self.batch);
+            if received.is_err() {
+                break;
+            }
+            self.answer_received(received).await;
+        }
+        while self.misses.join_next().await.is_some() {}
+    }
+
     /// Answers the datagrams of one receiving call.
     async fn answer_received(&mut self, received: io::Result<usize>) {
         match received {
@@ -183,8 +210,19 @@ async fn pause_unless_transient(error: &io::Error) {
 
 impl Socket {
     /// Takes a bound socket into the runtime; `listener` is the address it is known by.
-    pub(super) fn new(socket: UdpSocket, listener: SocketAddr) -> io::Result<Self> {
+    fn new(socket: UdpSocket, listener: SocketAddr) -> io::Result<Self> {
         Ok(Self { io: tokio::net::UdpSocket::from_std(socket)?, listener, kind: Kind::of(listener) })
+    }
+
+    /// Receives as many datagrams as wait, up to a batch, once the system has said that some do. A batch that is not full
+    /// has emptied the socket: the runtime is told so at once, and saves the call that would find nothing.
+    fn receive_ready(&self, batch: &mut Batch) -> io::Result<usize> {
+        let mut count = 0;
+        let empty = self.io.try_io(Interest::READABLE, || {
+            count = self.receive(batch)?;
+            if count == BATCH { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+        });
+        if count > 0 { Ok(count) } else { empty.map(|()| count) }
     }
 
     /// Receives as many datagrams as wait, up to a batch; the system is asked even if it has not said that any do.

@@ -110,29 +110,50 @@ impl NameBuf {
     /// # Errors
     /// A cut-off name, a label or name too long. A compression pointer counts as a label too long: questions have none.
     pub fn read(bytes: &[u8]) -> Result<Self, NameError> {
-        let mut name = Self { wire: [0; MAX_NAME], len: 0 };
-        let mut at = 0;
-        loop {
-            let length = usize::from(*bytes.get(at).ok_or(NameError::Truncated)?);
-            if length > MAX_LABEL {
-                return Err(NameError::LabelTooLong);
-            }
-            let end = at + 1 + length;
-            let label = bytes.get(at..end).ok_or(NameError::Truncated)?;
-            let room = name.wire.get_mut(at..end).ok_or(NameError::NameTooLong)?;
-            room.copy_from_slice(label);
-            room[1..].make_ascii_lowercase();
-            at = end;
-            if length == 0 {
-                name.len = u8::try_from(end).map_err(|_| NameError::NameTooLong)?;
-                return Ok(name);
-            }
-        }
+        let mut name = Self::default();
+        name.fill(bytes)?;
+        Ok(name)
+    }
+
+    /// The same into a name that is there already, whose contents are replaced; an error leaves it as it was.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn fill(&mut self, bytes: &[u8]) -> Result<NameRef<'_>, NameError> {
+        let (length, len) = measure(bytes)?;
+        let wire = &mut self.wire[..length];
+        wire.copy_from_slice(&bytes[..length]);
+        // The lengths of labels are below the letters, so they stay as they are.
+        wire.make_ascii_lowercase();
+        self.len = len;
+        Ok(NameRef(wire))
     }
 
     /// The name, borrowed.
     pub fn as_name(&self) -> NameRef<'_> {
         NameRef(&self.wire[..usize::from(self.len)])
+    }
+}
+
+impl Default for NameBuf {
+    /// The root.
+    fn default() -> Self {
+        Self { wire: [0; MAX_NAME], len: 1 }
+    }
+}
+
+/// The length of the uncompressed name at the start of `bytes`, root label included.
+fn measure(bytes: &[u8]) -> Result<(usize, u8), NameError> {
+    let mut at = 0;
+    loop {
+        let length = usize::from(*bytes.get(at).ok_or(NameError::Truncated)?);
+        if length > MAX_LABEL {
+            return Err(NameError::LabelTooLong);
+        }
+        at += 1 + length;
+        if length == 0 {
+            return u8::try_from(at).map(|len| (at, len)).map_err(|_| NameError::NameTooLong);
+        }
     }
 }
 

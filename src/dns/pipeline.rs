@@ -26,7 +26,7 @@ use super::wire::{CLASS_IN, Header, Malformed, Query, rtype};
 use super::{Peer, Transport};
 use crate::config::{Ancestors, Settings};
 use crate::event::{Decision, EventSink};
-use crate::name::DomainName;
+use crate::name::{DomainName, NameBuf};
 use crate::net::counter::Counter;
 use crate::policy::document::{CnamePolicy, DataPath};
 use crate::policy::judge::{Denial, Permit, Verdict};
@@ -117,7 +117,8 @@ impl Pipeline {
             self.counters.dropped_packets.increment();
             return Step::Drop;
         };
-        let query = Query::read(header, packet);
+        let mut room = NameBuf::default();
+        let query = Query::read(header, packet, &mut room);
         let query = match self.accept(header, query.as_ref(), peer) {
             Ok(query) => query,
             Err(rejection) => return self.reject(header, &rejection, peer, out),
@@ -150,7 +151,8 @@ impl Pipeline {
 
     /// Resolves a miss and writes its answer into `out`. Ends within the upstream time-out.
     pub async fn finish(&self, miss: Miss, out: &mut Vec<u8>) {
-        let query = miss.query();
+        let mut room = NameBuf::default();
+        let query = miss.query(&mut room);
         // Judging is a plain function: the same snapshot says the same again.
         let case = Case::judge(&query, &miss.peer, &miss.policy);
         let lookup = case.lookup().to_owned();
@@ -379,8 +381,8 @@ fn contain(work: impl FnOnce() -> Step) -> Step {
 }
 
 impl Miss {
-    fn query(&self) -> Query<'_> {
-        let query = Header::read(&self.packet).and_then(|header| Query::read(header, &self.packet).ok());
+    fn query<'m>(&'m self, room: &'m mut NameBuf) -> Query<'m> {
+        let query = Header::read(&self.packet).and_then(|header| Query::read(header, &self.packet, room).ok());
         query.expect("a packet that was read once is read again")
     }
 }

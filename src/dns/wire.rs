@@ -1,10 +1,11 @@
-//! A query as it lies in its packet: the raw header first, then one forward pass. Nothing is allocated.
+//! A query as it lies in its packet: the raw header first, then one forward pass. Nothing is allocated, and only the name
+//! is copied, to have it in lower case.
 //!
 //! Knows nothing of the policy. Lenient where real clients need it (unknown EDNS options and flags, a TSIG or two in
 //! the additional section); whatever is ambiguous is [`Malformed`], because two readings of one packet are how an
 //! allowlist is walked past.
 
-use crate::name::NameBuf;
+use crate::name::{NameBuf, NameRef};
 
 /// The length of a DNS header (RFC 1035 §4.1.1).
 pub(crate) const HEADER_LEN: usize = 12;
@@ -62,7 +63,7 @@ pub(crate) struct Question<'p> {
     /// Its bytes as the client wrote them, to be echoed.
     pub(crate) wire: &'p [u8],
     /// Its name, in lower case.
-    pub(crate) name: NameBuf,
+    pub(crate) name: NameRef<'p>,
     /// Its record type.
     pub(crate) record_type: u16,
     /// Its class.
@@ -122,13 +123,13 @@ impl Header {
 }
 
 impl<'p> Query<'p> {
-    /// Reads what follows the header: one question, then records among which one may be an OPT.
-    pub(crate) fn read(header: Header, packet: &'p [u8]) -> Result<Self, Malformed> {
+    /// Reads what follows the header: one question, then records among which one may be an OPT. `room` is for the name.
+    pub(crate) fn read(header: Header, packet: &'p [u8], room: &'p mut NameBuf) -> Result<Self, Malformed> {
         let body = packet.get(HEADER_LEN..).ok_or(Malformed)?;
         if header.questions != 1 || header.answers != 0 || header.additionals > MAX_ADDITIONALS {
             return Err(Malformed);
         }
-        let question = Question::read(body)?;
+        let question = Question::read(body, room)?;
         let mut reader = Reader(&body[question.wire.len()..]);
         skip_authorities(&mut reader, header.authorities, question.record_type)?;
         let edns = find_edns(&mut reader, header.additionals)?;
@@ -141,9 +142,9 @@ impl<'p> Query<'p> {
 
 impl<'p> Question<'p> {
     /// Reads a question from the start of `body`. Its name is not compressed: there is nothing before it to point at.
-    fn read(body: &'p [u8]) -> Result<Self, Malformed> {
-        let name = NameBuf::read(body).map_err(|_| Malformed)?;
-        let name_len = name.as_name().as_wire().len();
+    fn read(body: &'p [u8], room: &'p mut NameBuf) -> Result<Self, Malformed> {
+        let name = room.fill(body).map_err(|_| Malformed)?;
+        let name_len = name.as_wire().len();
         let wire = body.get(..name_len + QUESTION_TAIL).ok_or(Malformed)?;
         let mut tail = Reader(&wire[name_len..]);
         Ok(Self { wire, name, record_type: tail.u16()?, class: tail.u16()? })
@@ -296,8 +297,8 @@ pub(crate) const EDNS_FLAG_DO: u8 = 0x80;
 mod tests {
     use super::*;
 
-    fn read(packet: &[u8]) -> Result<Query<'_>, Malformed> {
-        Query::read(Header::read(packet).expect("a query's header"), packet)
+    fn read<'p>(packet: &'p [u8], room: &'p mut NameBuf) -> Result<Query<'p>, Malformed> {
+        Query::read(Header::read(packet).expect("a query's header"), packet, room)
     }
 
     /// A query for `ghcr.io` A IN, with these records behind the question.
@@ -319,8 +320,9 @@ mod tests {
     #[test]
     fn a_plain_query_is_read_and_its_name_lowered() {
         let packet = query([0, 0, 0], &[]);
-        let query = read(&packet).unwrap();
-        assert_eq!(query.question.name.as_name().to_string(), "ghcr.io");
+        let mut room = NameBuf::default();
+        let query = read(&packet, &mut room).unwrap();
+        assert_eq!(query.question.name.to_string(), "ghcr.io");
         assert_eq!(query.question.wire, b"\x04gHCr\x02io\0\0\x01\0\x01");
         assert_eq!((query.question.record_type, query.question.class), (rtype::A, CLASS_IN));
         assert!(query.edns.is_none());
@@ -331,7 +333,7 @@ mod tests {
         let other = b"\xc0\x0c\0\x01\0\x01\0\0\0\0\0\x04\x01\x02\x03\x04";
         let cookie = b"\0\x0a\0\x08ABCDEFGH";
         let packet = query([0, 0, 2], &[other, &opt(cookie)]);
-        let edns = read(&packet).unwrap().edns.unwrap();
+        let edns = read(&packet, &mut NameBuf::default()).unwrap().edns.unwrap();
         assert_eq!((edns.udp_size, edns.version, edns.dnssec_ok), (1232, 0, true));
         assert_eq!(edns.cookie, Some(*b"ABCDEFGH"));
     }
@@ -371,7 +373,7 @@ mod tests {
             a_cut_option,
             too_many_records,
         ] {
-            assert_eq!(read(&packet).unwrap_err(), Malformed, "{packet:02x?}");
+            assert_eq!(read(&packet, &mut NameBuf::default()).unwrap_err(), Malformed, "{packet:02x?}");
         }
     }
 
@@ -380,10 +382,10 @@ mod tests {
         for questions in [0, 2, 65535] {
             let mut packet = query([0, 0, 0], &[]);
             packet[4..6].copy_from_slice(&u16::to_be_bytes(questions));
-            assert_eq!(read(&packet).unwrap_err(), Malformed);
+            assert_eq!(read(&packet, &mut NameBuf::default()).unwrap_err(), Malformed);
         }
         let compressed = [&[0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], b"\x01a\xc0\x0c\0\x01\0\x01"].concat();
-        assert_eq!(read(&compressed).unwrap_err(), Malformed);
+        assert_eq!(read(&compressed, &mut NameBuf::default()).unwrap_err(), Malformed);
     }
 
     #[test]
@@ -391,7 +393,7 @@ mod tests {
         let mut record = opt(b"\xff");
         record[6] = 1;
         let packet = query([0, 0, 1], &[&record]);
-        assert_eq!(read(&packet).unwrap().edns.unwrap().version, 1);
+        assert_eq!(read(&packet, &mut NameBuf::default()).unwrap().edns.unwrap().version, 1);
     }
 
     #[test]

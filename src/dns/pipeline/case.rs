@@ -54,7 +54,7 @@ impl fmt::Display for DeniedTarget<'_> {
 impl<'a> Case<'a> {
     /// Judges the question of `query` by the snapshot of `policy`.
     pub(super) fn judge(query: &'a Query<'a>, peer: &'a Peer, policy: &'a InForce) -> Self {
-        let judgement = policy.snapshot.judge(&asker(peer), query.question.name.as_name());
+        let judgement = policy.snapshot.judge(&asker(peer), query.question.name);
         Self { query, peer, policy, judgement }
     }
 
@@ -70,7 +70,7 @@ impl<'a> Case<'a> {
 
     /// The name asked for.
     pub(super) fn name(&self) -> NameRef<'_> {
-        self.query.question.name.as_name()
+        self.query.question.name
     }
 
     /// How things stand for who asks.

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use super::Transport;
-use super::wire::{CLASS_IN, CLIENT_COOKIE_LEN, EDNS_FLAG_DO, Edns, FLAG_TRUNCATED, Header, Query};
+use super::wire::{CLASS_IN, CLIENT_COOKIE_LEN, EDNS_FLAG_DO, Edns, FLAG_TRUNCATED, HEADER_LEN, Header, Query};
 use super::wire::{option, rtype};
 use crate::policy::probe::{NOT_A_CLIENT, Standing};
 use crate::upstream::Held;
@@ -291,9 +291,11 @@ fn size_limit(query: &Query<'_>, transport: Transport) -> usize {
 
 fn push_header(header: Header, rcode: Rcode, questions: u16, out: &mut Vec<u8>) {
     let flags = header.answer_flags() | (rcode.0 & 0x0f);
-    for field in [header.id, flags, questions, 0, 0, 0] {
-        out.extend_from_slice(&field.to_be_bytes());
+    let mut bytes = [0; HEADER_LEN];
+    for (place, field) in bytes.chunks_exact_mut(2).zip([header.id, flags, questions]) {
+        place.copy_from_slice(&field.to_be_bytes());
     }
+    out.extend_from_slice(&bytes);
 }
 
 /// Appends a record whose owner is the question's name.
@@ -333,10 +335,8 @@ fn push_options(options: Option<Options>, rcode: Rcode, note: Option<Note<'_>>, 
     out[ADDITIONAL_COUNT..][..2].copy_from_slice(&1u16.to_be_bytes());
     let [extended_rcode, _] = (rcode.0 << 4).to_be_bytes();
     let flags = if options.dnssec_ok { EDNS_FLAG_DO } else { 0 };
-    out.push(0);
-    out.extend_from_slice(&rtype::OPT.to_be_bytes());
-    out.extend_from_slice(&OUR_UDP_SIZE.to_be_bytes());
-    out.extend_from_slice(&[extended_rcode, 0, flags, 0]);
+    let ([type_high, type_low], [size_high, size_low]) = (rtype::OPT.to_be_bytes(), OUR_UDP_SIZE.to_be_bytes());
+    out.extend_from_slice(&[0, type_high, type_low, size_high, size_low, extended_rcode, 0, flags, 0]);
     let start = open_length(out);
     if let Some(cookie) = options.cookie {
         out.extend_from_slice(&option::COOKIE.to_be_bytes());

@@ -51,7 +51,10 @@ pub enum Transport {
 impl Peer {
     /// A peer; IPv4-mapped IPv6 addresses become IPv4 ones.
     pub fn new(client: SocketAddr, listener: SocketAddr, transport: Transport) -> Self {
-        let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        let canonical = |address: SocketAddr| match address {
+            SocketAddr::V4(_) => address,
+            SocketAddr::V6(v6) => SocketAddr::new(v6.ip().to_canonical(), v6.port()),
+        };
         Self { client: canonical(client), listener: canonical(listener), transport }
     }
 

@@ -8,7 +8,7 @@
 use hashbrown::HashTable;
 
 use crate::name::NameRef;
-use crate::policy::matcher::{Matcher, Rule, wire_length};
+use crate::policy::matcher::{Keys, Matcher, Rule, wire_length};
 
 /// The names above the literal ends of allowed patterns.
 #[derive(Debug, Default)]
@@ -39,7 +39,7 @@ impl Ancestors {
     /// Whether `name` stands above the literal end of a pattern whose grant `has` accepts.
     pub(super) fn any(&self, matcher: &Matcher, name: NameRef<'_>, has: impl Fn(u32) -> bool) -> bool {
         let wire = name.as_wire();
-        self.nodes.iter_hash(matcher.keys().hash(wire)).any(|node| node.is(matcher, wire) && has(node.grant))
+        self.nodes.iter_hash(Keys.hash(wire)).any(|node| node.is(matcher, wire) && has(node.grant))
     }
 
     /// The bytes this takes, its own fields aside.
@@ -82,6 +82,6 @@ impl Node {
     }
 
     fn hash(self, matcher: &Matcher) -> u64 {
-        matcher.keys().hash(self.wire(matcher))
+        Keys.hash(self.wire(matcher))
     }
 }

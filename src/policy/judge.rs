@@ -17,7 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::name::NameRef;
 use crate::policy::document::{Mode, RecordTypes, Unlisted};
-use crate::policy::matcher::Rule;
+use crate::policy::matcher::{Rule, Tails};
 use crate::policy::preset::Preset;
 use crate::policy::probe::Regime;
 use crate::policy::snapshot::{Catalogue, EntryKind, GroupRef, RuleRef, Snapshot};
@@ -118,7 +118,7 @@ impl Snapshot {
 
     /// The `[[deny]]` that forbids `target`, a name that the answer to an allowed question leads to.
     pub fn denied_target(&self, group: Option<GroupRef<'_>>, target: NameRef<'_>) -> Option<RuleRef<'_>> {
-        self.find(self.own(group), target).deny
+        self.find(self.own(group), &Tails::of(target)).deny
     }
 
     /// Whether `group` may resolve a name below `name`. A `[[deny]]` of that name is not subtracted.
@@ -153,7 +153,8 @@ impl Snapshot {
         if self.is_deny_all {
             return Verdict::Deny(Denial::NoPolicy);
         }
-        let found = self.find(group, name);
+        let tails = Tails::of(name);
+        let found = self.find(group, &tails);
         if let Some(rule) = found.deny {
             return Verdict::Deny(Denial::Listed(rule));
         }
@@ -167,7 +168,7 @@ impl Snapshot {
         if let Some(rule) = found.other {
             return soften(terms.mode, Denial::OtherGroup(rule));
         }
-        if let Some(preset) = self.catalogue.find(name) {
+        if let Some(preset) = self.catalogue.find(&tails) {
             return soften(terms.mode, Denial::Catalogue(preset));
         }
         match terms.unlisted {
@@ -177,7 +178,7 @@ impl Snapshot {
     }
 
     /// The best rule of each sort that matches `name`.
-    fn find(&self, group: Option<u32>, name: NameRef<'_>) -> Found<'_> {
+    fn find(&self, group: Option<u32>, name: &Tails<'_>) -> Found<'_> {
         let mut found = Found::default();
         self.matcher.visit(name, |rule| {
             let entry = self.entry_of(rule);
@@ -210,7 +211,7 @@ impl Snapshot {
 
     fn has_wildcard_below(&self, group: Option<u32>, name: NameRef<'_>) -> bool {
         let mut found = false;
-        self.matcher.visit_wildcards_below(name, |rule| {
+        self.matcher.visit_wildcards_below(&Tails::of(name), |rule| {
             let entry = self.entry_of(rule);
             found |= entry.kind != EntryKind::Deny && self.grants(entry, group);
         });
@@ -252,7 +253,7 @@ fn soften(mode: Mode, denial: Denial<'_>) -> Verdict<'_> {
 
 impl Catalogue {
     /// The registry that a name is known to belong to.
-    fn find(&self, name: NameRef<'_>) -> Option<&'static Preset> {
+    fn find(&self, name: &Tails<'_>) -> Option<&'static Preset> {
         let mut best: Option<Rule<'_>> = None;
         self.matcher.visit(name, |rule| {
             if best.is_none_or(|best| rank(rule) > rank(best)) {

@@ -20,10 +20,11 @@ mod tails;
 use hashbrown::HashTable;
 
 pub use self::rule::{Rule, Tag};
-pub(super) use self::tails::{Depths, Keys, Tails, wire_length};
+pub use self::tails::Tails;
+pub(super) use self::tails::{Keys, wire_length};
 
-use self::rule::{MAX_RECORD, length, link, push_rule};
-use crate::name::NameRef;
+use self::rule::{MAX_RECORD, Strategy, length, link, push_rule};
+use self::tails::Depths;
 use crate::policy::pattern::{Pattern, Reach};
 
 /// The rules and their indexes.
@@ -34,7 +35,7 @@ pub struct Matcher {
     exact: Index,
     suffix: Index,
     glob: Index,
-    keys: Keys,
+    depths: Depths,
 }
 
 /// Collects rules, in file order, for a [`Matcher`].
@@ -53,45 +54,42 @@ pub struct TooManyRules;
 #[derive(Debug, Default)]
 struct Index {
     table: HashTable<u32>,
-    depths: Depths,
 }
 
 impl Matcher {
-    /// Calls `found` with every rule whose pattern matches `name`, in no particular order. Allocates nothing.
-    pub fn visit<'m>(&'m self, name: NameRef<'_>, mut found: impl FnMut(Rule<'m>)) {
-        let tails = Tails::of(name);
-        let deepest = self.exact.depths.union(self.suffix.depths).union(self.glob.depths).deepest();
-        self.keys.roll(&tails, deepest, |depth, hash| {
-            if depth == tails.labels && self.exact.depths.has(depth) {
-                self.chain(&self.exact, hash, tails.tail(depth)).for_each(&mut found);
+    /// Calls `found` with every rule whose pattern matches a name, in no particular order. Allocates nothing.
+    pub fn visit<'m>(&'m self, name: &Tails<'_>, mut found: impl FnMut(Rule<'m>)) {
+        for depth in self.depths.of(name) {
+            let strategies = self.depths.at(depth);
+            if depth == name.labels && strategies.has(Strategy::Exact) {
+                self.chain(&self.exact, name, depth).for_each(&mut found);
             }
-            if self.suffix.depths.has(depth) {
-                let below = tails.labels - depth;
-                let reached = |rule: &Rule<'_>| rule.reaches(below) && tails.are_host_labels(below);
-                self.chain(&self.suffix, hash, tails.tail(depth)).filter(reached).for_each(&mut found);
+            if strategies.has(Strategy::Suffix) {
+                let below = name.labels - depth;
+                let reached = |rule: &Rule<'_>| rule.reaches(below) && name.are_host_labels(below);
+                self.chain(&self.suffix, name, depth).filter(reached).for_each(&mut found);
             }
-            if self.glob.depths.has(depth) {
-                let globs = self.chain(&self.glob, hash, tails.tail(depth));
-                globs.filter(|rule| rule.head_matches(&tails, depth)).for_each(&mut found);
+            if strategies.has(Strategy::Glob) {
+                let globs = self.chain(&self.glob, name, depth);
+                globs.filter(|rule| rule.head_matches(name, depth)).for_each(&mut found);
             }
-        });
+        }
     }
 
-    /// Calls `found` with every wildcard that matches only names below `name`, of which it has the literal end: `*.x` for
+    /// Calls `found` with every wildcard that matches only names below a name, of which it has the literal end: `*.x` for
     /// `x`, `a-*.*.x` for `x` and `b.x`.
-    pub fn visit_wildcards_below<'m>(&'m self, name: NameRef<'_>, mut found: impl FnMut(Rule<'m>)) {
-        let tails = Tails::of(name);
-        let deepest = self.suffix.depths.union(self.glob.depths).deepest();
-        self.keys.roll(&tails, deepest, |depth, hash| {
-            if depth == tails.labels && self.suffix.depths.has(depth) {
-                let suffixes = self.chain(&self.suffix, hash, tails.tail(depth));
+    pub fn visit_wildcards_below<'m>(&'m self, name: &Tails<'_>, mut found: impl FnMut(Rule<'m>)) {
+        for depth in self.depths.of(name) {
+            let strategies = self.depths.at(depth);
+            if depth == name.labels && strategies.has(Strategy::Suffix) {
+                let suffixes = self.chain(&self.suffix, name, depth);
                 suffixes.filter(|rule| rule.reach() == Reach::Below).for_each(&mut found);
             }
-            if self.glob.depths.has(depth) {
-                let globs = self.chain(&self.glob, hash, tails.tail(depth));
-                globs.filter(|rule| rule.head_continues(&tails, depth)).for_each(&mut found);
+            if strategies.has(Strategy::Glob) {
+                let globs = self.chain(&self.glob, name, depth);
+                globs.filter(|rule| rule.head_continues(name, depth)).for_each(&mut found);
             }
-        });
+        }
     }
 
     /// All rules, in the order they were added.
@@ -127,11 +125,6 @@ impl Matcher {
         &self.arena[offset as usize..]
     }
 
-    /// Keys that hash as this matcher's do.
-    pub(super) fn keys(&self) -> &Keys {
-        &self.keys
-    }
-
     /// All rules, each with whether it has its key in its index to itself.
     pub(super) fn chained(&self) -> impl Iterator<Item = (Rule<'_>, bool)> {
         let firsts = [&self.exact, &self.suffix, &self.glob].into_iter().flat_map(|index| index.table.iter());
@@ -142,8 +135,9 @@ impl Matcher {
         })
     }
 
-    /// The rules that share the key `tail`, newest first.
-    fn chain<'m>(&'m self, index: &Index, hash: u64, tail: &[u8]) -> impl Iterator<Item = Rule<'m>> + use<'m> {
+    /// The rules whose key is the last `depth` labels of a name, newest first.
+    fn chain<'m>(&'m self, index: &Index, name: &Tails<'_>, depth: usize) -> impl Iterator<Item = Rule<'m>> + use<'m> {
+        let (hash, tail) = (name.hash(depth), name.tail(depth));
         let rule_at = |offset| Rule { arena: &self.arena, offset };
         let first = index.table.find(hash, |&offset| rule_at(offset).key().starts_with(tail)).copied();
         std::iter::successors(first.map(rule_at), |rule| rule.next())
@@ -176,39 +170,39 @@ impl Builder {
 
     /// Indexes the rules.
     pub fn finish(self) -> Matcher {
-        let keys = Keys::default();
         let mut arena = self.arena.into_boxed_slice();
         let mut indexes = self.rules.map(Index::with_capacity);
+        let mut depths = Depths::default();
         let mut offset = FIRST;
         while offset < length(&arena) {
             let rule = Rule { arena: &arena, offset };
             let (strategy, size) = (rule.strategy(), rule.size());
-            indexes[strategy as usize].insert(&mut arena, &keys, offset);
+            depths.insert(rule.key(), strategy);
+            indexes[strategy as usize].insert(&mut arena, offset);
             offset += size;
         }
-        let [exact, suffix, glob] = indexes.map(|index| index.shrunk(&arena, &keys));
-        Matcher { arena, rules: self.rules.iter().sum(), exact, suffix, glob, keys }
+        let [exact, suffix, glob] = indexes.map(|index| index.shrunk(&arena));
+        Matcher { arena, rules: self.rules.iter().sum(), exact, suffix, glob, depths }
     }
 }
 
-fn hash_rule(keys: &Keys, rule: Rule<'_>) -> u64 {
-    keys.hash(&rule.key()[..wire_length(rule.key())])
+fn hash_rule(rule: Rule<'_>) -> u64 {
+    Keys.hash(&rule.key()[..wire_length(rule.key())])
 }
 
 impl Index {
     fn with_capacity(rules: usize) -> Self {
-        Self { table: HashTable::with_capacity(rules), depths: Depths::default() }
+        Self { table: HashTable::with_capacity(rules) }
     }
 
     /// Adds the record at `offset`, in front of those with the same key.
-    fn insert(&mut self, arena: &mut [u8], keys: &Keys, offset: u32) {
+    fn insert(&mut self, arena: &mut [u8], offset: u32) {
         let rule = Rule { arena, offset };
         let key = &rule.key()[..wire_length(rule.key())];
-        let hash = keys.hash(key);
-        self.depths.insert(Tails::of_wire(key).labels);
+        let hash = Keys.hash(key);
         match self.table.find_mut(hash, |&other| Rule { arena, offset: other }.key().starts_with(key)) {
             None => {
-                self.table.insert_unique(hash, offset, |&other| hash_rule(keys, Rule { arena, offset: other }));
+                self.table.insert_unique(hash, offset, |&other| hash_rule(Rule { arena, offset: other }));
             }
             Some(slot) => {
                 let older = std::mem::replace(slot, offset);
@@ -218,8 +212,8 @@ impl Index {
     }
 
     /// Gives back what rules with equal keys did not need.
-    fn shrunk(mut self, arena: &[u8], keys: &Keys) -> Self {
-        self.table.shrink_to_fit(|&offset| hash_rule(keys, Rule { arena, offset }));
+    fn shrunk(mut self, arena: &[u8]) -> Self {
+        self.table.shrink_to_fit(|&offset| hash_rule(Rule { arena, offset }));
         self
     }
 }
@@ -236,7 +230,7 @@ mod tests {
     use proptest::strategy::Strategy;
 
     use super::*;
-    use crate::name::{DomainName, NameBuf};
+    use crate::name::{DomainName, NameBuf, NameRef};
     use crate::policy::ancestors::Ancestors;
     use crate::policy::document::DataPath;
     use crate::policy::pattern::LabelPattern;
@@ -261,7 +255,7 @@ mod tests {
 
     fn found(matcher: &Matcher, name: NameRef<'_>) -> BTreeSet<u32> {
         let mut found = BTreeSet::new();
-        matcher.visit(name, |rule| assert!(found.insert(rule.entry()), "{rule} is found once"));
+        matcher.visit(&Tails::of(name), |rule| assert!(found.insert(rule.entry()), "{rule} is found once"));
         found
     }
 
@@ -340,7 +334,7 @@ mod tests {
 
     fn has_below(matcher: &Matcher, name: NameRef<'_>) -> bool {
         let mut wildcards = false;
-        matcher.visit_wildcards_below(name, |_| wildcards = true);
+        matcher.visit_wildcards_below(&Tails::of(name), |_| wildcards = true);
         wildcards || Ancestors::of(matcher, |_| Some(0)).any(matcher, name, |grant| grant == 0)
     }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
+use foldhash::fast::RandomState;
 use ipnet::IpNet;
 use prefix_trie::joint::map::JointPrefixMap;
 
@@ -118,8 +119,8 @@ pub(super) struct Group {
 /// Names that are answered from here: `[static]` and the built-in ones.
 #[derive(Debug, Default)]
 pub(super) struct Statics {
-    pub(super) names: HashSet<DomainName>,
-    pub(super) ancestors: HashSet<DomainName>,
+    pub(super) names: HashSet<DomainName, RandomState>,
+    pub(super) ancestors: HashSet<DomainName, RandomState>,
 }
 
 /// The hosts of all known registries, to tell one that is merely not allowed from a name nobody knows.
@@ -242,7 +243,7 @@ impl Expiries {
 
 impl Statics {
     pub(super) fn new(names: impl IntoIterator<Item = DomainName>) -> Self {
-        let names: HashSet<DomainName> = names.into_iter().chain(built_in()).collect();
+        let names: HashSet<DomainName, RandomState> = names.into_iter().chain(built_in()).collect();
         let above = names.iter().flat_map(|name| name.as_name().ancestors().skip(1));
         let ancestors = above.map(NameRef::to_owned).collect();
         Self { names, ancestors }
@@ -255,7 +256,8 @@ impl Statics {
 
     /// Whether `name` is answered from here; everything below `localhost` is (RFC 6761 §6.3).
     pub(super) fn contains(&self, name: NameRef<'_>) -> bool {
-        self.names.contains(name.as_wire()) || name.labels().last() == Some(LOCALHOST.as_bytes())
+        let is_local = || name.labels().last() == Some(LOCALHOST.as_bytes());
+        (name.as_wire().ends_with(LOCAL_END) && is_local()) || self.names.contains(name.as_wire())
     }
 }
 
@@ -415,6 +417,9 @@ impl fmt::Debug for Digest {
 impl Groups {
     /// The group of an asker: by listener, else by the longest range, else the fallback.
     pub(super) fn of(&self, client: IpAddr, listener: Option<SocketAddr>) -> Option<u32> {
+        if self.list.is_empty() {
+            return None;
+        }
         let by_listener = listener.and_then(|listener| self.of_listener(listener));
         let by_range = || self.by_range.get_lpm(&IpNet::from(client.to_canonical())).map(|(_, group)| group);
         by_listener.or_else(by_range).copied().or(self.fallback)
@@ -431,3 +436,5 @@ impl Groups {
 }
 
 const LOCALHOST: &str = "localhost";
+/// What the wire form of a name below it ends in; so may that of another name, whose last label is longer.
+const LOCAL_END: &[u8] = b"localhost\0";

@@ -1,36 +1,55 @@
 //! Names as the matcher takes them: cut into tails, and hashed from right to left in one pass.
 
 use std::hash::{BuildHasher, Hasher};
+use std::sync::LazyLock;
 
 use foldhash::quality::RandomState;
 
+use super::rule::Strategy;
 use crate::name::NameRef;
 use crate::policy::pattern::is_host_label;
 
-/// Where each label of a name begins, and the root label.
-pub(in crate::policy) struct Tails<'n> {
+/// A name with what all matchers want to know of it, found out once: where each of its tails begins, and their hashes.
+pub struct Tails<'n> {
     wire: &'n [u8],
     starts: [u8; MAX_DEPTH + 1],
+    /// By the number of labels. Deeper tails, which next to no rule has, are hashed when they are asked for.
+    hashes: [u64; HASHED + 1],
     /// How many labels there are.
     pub(super) labels: usize,
 }
 
-/// Hashes tails of names, with a key of its own.
-#[derive(Clone, Debug, Default)]
-pub(in crate::policy) struct Keys(RandomState);
-
-/// How many labels the keys of an index have, as a set: a name has at most 127.
+/// Hashes tails of names, with a key that every start of the process chooses anew.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::policy) struct Depths(u128);
+pub(in crate::policy) struct Keys;
+
+/// Which strategies have keys of how many labels: no others are looked up.
+#[derive(Clone, Debug)]
+pub(super) struct Depths {
+    strategies: [Strategies; MAX_DEPTH + 1],
+    deepest: usize,
+}
+
+/// A set of strategies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Strategies(u8);
 
 impl<'n> Tails<'n> {
-    pub(in crate::policy) fn of(name: NameRef<'n>) -> Self {
-        Self::of_wire(name.as_wire())
+    /// Cuts and hashes a name.
+    pub fn of(name: NameRef<'n>) -> Self {
+        let mut tails = Self::unhashed(name.as_wire());
+        let mut hasher = Keys.hasher();
+        tails.hashes[0] = hasher.finish();
+        for depth in 1..=tails.labels.min(HASHED) {
+            hasher.write(tails.label(tails.labels - depth));
+            tails.hashes[depth] = hasher.finish();
+        }
+        tails
     }
 
     /// `wire` is a valid name: labels and the root label, at most 255 bytes.
-    pub(super) fn of_wire(wire: &'n [u8]) -> Self {
-        let mut tails = Self { wire, starts: [0; MAX_DEPTH + 1], labels: 0 };
+    fn unhashed(wire: &'n [u8]) -> Self {
+        let mut tails = Self { wire, starts: [0; MAX_DEPTH + 1], hashes: [0; HASHED + 1], labels: 0 };
         let mut at = 0;
         while wire[at] > 0 {
             at += 1 + usize::from(wire[at]);
@@ -38,6 +57,11 @@ impl<'n> Tails<'n> {
             tails.starts[tails.labels] = u8::try_from(at).expect("a name has at most 255 bytes");
         }
         tails
+    }
+
+    /// The hash of the last `depth` labels.
+    pub(super) fn hash(&self, depth: usize) -> u64 {
+        self.hashes.get(depth).copied().unwrap_or_else(|| Keys.hash(self.tail(depth)))
     }
 
     /// The last `depth` labels and the root label.
@@ -57,40 +81,48 @@ impl<'n> Tails<'n> {
 }
 
 impl Keys {
-    /// Calls `tail` with the number of labels and the hash of each tail of a name, up to `deepest` labels.
-    pub(super) fn roll(&self, tails: &Tails<'_>, deepest: usize, mut tail: impl FnMut(usize, u64)) {
-        let mut hasher = self.0.build_hasher();
-        tail(0, hasher.finish());
-        for depth in 1..=tails.labels.min(deepest) {
-            hasher.write(tails.label(tails.labels - depth));
-            tail(depth, hasher.finish());
-        }
-    }
-
-    /// The hash of a whole name, as [`Keys::roll`] reckons it.
-    pub(in crate::policy) fn hash(&self, wire: &[u8]) -> u64 {
-        let tails = Tails::of_wire(wire);
-        let mut hasher = self.0.build_hasher();
+    /// The hash of a whole name, label by label from the right, as that of a tail is reckoned.
+    pub(in crate::policy) fn hash(self, wire: &[u8]) -> u64 {
+        let tails = Tails::unhashed(wire);
+        let mut hasher = self.hasher();
         (0..tails.labels).rev().for_each(|index| hasher.write(tails.label(index)));
         hasher.finish()
+    }
+
+    fn hasher(self) -> impl Hasher {
+        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+        KEY.build_hasher()
     }
 }
 
 impl Depths {
-    pub(in crate::policy) fn insert(&mut self, depth: usize) {
-        self.0 |= 1 << depth;
+    /// Notes that `strategy` has this key.
+    pub(super) fn insert(&mut self, key: &[u8], strategy: Strategy) {
+        let depth = Tails::unhashed(key).labels;
+        self.strategies[depth].0 |= 1 << strategy as u8;
+        self.deepest = self.deepest.max(depth);
     }
 
-    pub(in crate::policy) fn has(self, depth: usize) -> bool {
-        self.0 & (1 << depth) != 0
+    /// The strategies that have keys of so many labels.
+    pub(super) fn at(&self, depth: usize) -> Strategies {
+        self.strategies[depth]
     }
 
-    pub(super) fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+    /// The depths of a name that may have keys.
+    pub(super) fn of(&self, tails: &Tails<'_>) -> impl Iterator<Item = usize> {
+        (0..=tails.labels.min(self.deepest)).filter(|&depth| self.strategies[depth] != Strategies::default())
     }
+}
 
-    pub(super) fn deepest(self) -> usize {
-        (u128::BITS - self.0.leading_zeros()).saturating_sub(1) as usize
+impl Default for Depths {
+    fn default() -> Self {
+        Self { strategies: [Strategies::default(); MAX_DEPTH + 1], deepest: 0 }
+    }
+}
+
+impl Strategies {
+    pub(super) fn has(self, strategy: Strategy) -> bool {
+        self.0 & (1 << strategy as u8) != 0
     }
 }
 
@@ -105,3 +137,5 @@ pub(in crate::policy) fn wire_length(bytes: &[u8]) -> usize {
 
 /// A name of 255 bytes has at most 127 labels.
 const MAX_DEPTH: usize = 127;
+/// Hosts of registries have three to six labels.
+const HASHED: usize = 15;

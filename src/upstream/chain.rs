@@ -200,11 +200,11 @@ fn signs_something_else(record: &RawRecord<'_>) -> bool {
     record.kind == kind::RRSIG && !matches!(covered, Ok(kind::SOA | kind::NSEC | kind::NSEC3))
 }
 
-/// Adds where DNAME, HTTPS and SVCB records of the chain lead.
+/// Adds where DNAME, HTTPS and SVCB records of the chain lead, and a CNAME that was asked for by its type.
 fn add_other_targets(kept: &mut Kept) -> Result<(), Malformed> {
     for record in &kept.answers {
         let at = match record.kind {
-            kind::DNAME => 0,
+            kind::CNAME | kind::DNAME => 0,
             kind::SVCB | kind::HTTPS => 2,
             _ => continue,
         };

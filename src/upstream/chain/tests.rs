@@ -45,6 +45,13 @@ fn https(priority: u8, host: &str, parameters: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn a_cname_that_is_asked_for_leads_to_its_target_as_well() {
+    let question = question("ok.example", kind::CNAME);
+    let packet = Packet::answering(&question).answer("ok.example", kind::CNAME, 60, &target("other.example"));
+    assert_eq!(packet.read(&question).unwrap().targets(), [name("other.example")]);
+}
+
+#[test]
 fn records_of_other_owners_types_and_sections_are_dropped() {
     let question = a("ok.example");
     let answer = Packet::answering(&question)

@@ -9,6 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 pub mod counters;
 pub mod listen;
 pub mod pipeline;
+#[cfg(any(test, fuzzing))]
+pub mod plain;
 
 mod answer;
 mod encrypted;

@@ -1,6 +1,8 @@
 //! What the tests of this module share: a pipeline with a policy compiled from text, an upstream on loopback, and
-//! packets in and out.
+//! packets in and out, by both paths.
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,9 +15,11 @@ use hickory_proto::rr::rdata::{A, AAAA, CNAME, HTTPS, SOA, SVCB, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 use tokio::net::UdpSocket;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::pipeline::{Pipeline, Step};
+use super::plain::{BothPaths, Telling};
 use super::{Peer, Transport};
 use crate::config::{Environment, QueryLog, Settings, UpstreamServer};
 use crate::diagnostic::Source;
@@ -36,10 +40,21 @@ hosts = ["ok.example", ".good.example"]
 pub(crate) struct Lab {
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) upstream: Arc<Upstream>,
-    pub(crate) events: mpsc::Receiver<Event>,
+    pub(crate) events: Events,
     pub(crate) peer: Peer,
     /// The settings the pipeline was made with.
     pub(crate) settings: Settings,
+    store: Arc<PolicyStore>,
+    resolver: Arc<Resolver>,
+}
+
+/// What was told, in order.
+pub(crate) struct Events(Mutex<Told>);
+
+struct Told {
+    receiver: mpsc::Receiver<Event>,
+    /// Received already, to be compared with what the plain path would tell.
+    compared: VecDeque<Event>,
 }
 
 /// A DNS server that answers from [`zone`] and remembers what it was asked.
@@ -86,18 +101,30 @@ impl Lab {
 
     fn of(store: Arc<PolicyStore>, upstream: Arc<Upstream>, settings: Settings) -> Self {
         let resolver = Resolver::start(&settings.upstream, &settings.cache, &[]).expect("an upstream is set");
-        let (sink, events) = EventSink::new(settings.log.queries);
-        let pipeline = Arc::new(Pipeline::new(store, resolver, &settings, sink));
-        Self { pipeline, upstream, events, peer: peer("127.0.0.1"), settings }
+        let (sink, receiver) = EventSink::new(settings.log.queries);
+        let pipeline = Arc::new(Pipeline::new(Arc::clone(&store), Arc::clone(&resolver), &settings, sink));
+        let events = Events(Mutex::new(Told { receiver, compared: VecDeque::new() }));
+        Self { pipeline, upstream, events, peer: peer("127.0.0.1"), settings, store, resolver }
     }
 
-    /// The answer's bytes; `None` if there is none.
+    /// The answer's bytes; `None` if there is none. Both paths make the same of the packet, and the event says so.
     pub(crate) async fn exchange(&self, packet: &[u8]) -> Option<Vec<u8>> {
+        let Self { pipeline, store, resolver, settings, .. } = self;
+        let paths = BothPaths { pipeline, store, resolver, settings };
+        let policy = Arc::clone(&store.current());
         let mut answer = vec![0xff; 3];
-        match self.pipeline.answer(packet, &self.peer, &mut answer) {
-            Step::Drop => return None,
-            Step::Reply => {}
-            Step::Miss(miss) => self.pipeline.finish(miss, &mut answer).await,
+        self.events.receive();
+        let telling = match paths.answer(packet, &self.peer, &mut answer) {
+            (Step::Drop, _) => return None,
+            (Step::Reply, telling) => telling,
+            (Step::Miss(miss), _) => {
+                pipeline.finish(miss, &mut answer).await;
+                paths.check_finished(&policy, packet, &self.peer, &answer)
+            }
+        };
+        let told: Vec<Telling> = self.events.receive().iter().map(Telling::from).collect();
+        if settings.log.queries == QueryLog::All {
+            assert_eq!(told, telling.into_iter().collect::<Vec<_>>());
         }
         Some(answer)
     }
@@ -110,6 +137,31 @@ impl Lab {
     /// The answer to a plain question.
     pub(crate) async fn ask_for(&self, name: &str, record_type: RecordType) -> Message {
         self.ask(&with_opt(query(name, record_type), &[])).await
+    }
+}
+
+impl Events {
+    /// The next one; `None` when there will be none.
+    pub(crate) async fn recv(&mut self) -> Option<Event> {
+        let told = self.0.get_mut().unwrap();
+        match told.compared.pop_front() {
+            Some(event) => Some(event),
+            None => poll_fn(|context| told.receiver.poll_recv(context)).await,
+        }
+    }
+
+    /// The next one, if it is there.
+    pub(crate) fn try_recv(&mut self) -> Result<Event, TryRecvError> {
+        let told = self.0.get_mut().unwrap();
+        told.compared.pop_front().map_or_else(|| told.receiver.try_recv(), Ok)
+    }
+
+    /// Takes in what has been told since.
+    fn receive(&self) -> Vec<Event> {
+        let told = &mut *self.0.lock().unwrap();
+        let events: Vec<Event> = std::iter::from_fn(|| told.receiver.try_recv().ok()).collect();
+        told.compared.extend(events.iter().cloned());
+        events
     }
 }
 

@@ -306,6 +306,12 @@ impl<'s> RuleRef<'s> {
         std::ptr::eq(self.snapshot, group.snapshot) && self.snapshot.grants(self.entry(), Some(group.index))
     }
 
+    /// Whether it holds for clients that no group takes as well.
+    #[cfg(any(test, fuzzing))]
+    pub fn is_for_everyone(self) -> bool {
+        self.snapshot.grants(self.entry(), None)
+    }
+
     /// Where it is written; for a preset's host the place where the preset is named.
     pub fn place(self) -> Option<Place> {
         let tag = self.rule.tag();

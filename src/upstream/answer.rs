@@ -96,6 +96,12 @@ impl Answer {
         change_ttls(&mut out[start..], |held| if stale { STALE_TTL } else { held.saturating_sub(age) });
     }
 
+    /// A whole message: header, the question in lower case, the records with the TTLs they came with.
+    #[cfg(any(test, fuzzing))]
+    pub fn message(&self) -> &[u8] {
+        &self.message
+    }
+
     /// The names that the answer leads to: of CNAMEs in the order of the chain, of DNAME, SVCB and HTTPS records.
     pub fn targets(&self) -> &[DomainName] {
         &self.targets

@@ -4,6 +4,9 @@
 //! it is asked for again, so a flood of unique names under an allowed wildcard passes through the small queue alone.
 //! Time is the monotonic clock's; a change of the wall clock moves nothing.
 
+#[cfg(any(test, fuzzing))]
+mod content;
+
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +16,9 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use tokio::time::Instant;
+
+#[cfg(any(test, fuzzing))]
+pub use self::content::Content;
 
 use super::answer::Answer;
 use super::{Dnssec, Failure, Held, Probe};

@@ -35,6 +35,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 pub use self::answer::Answer;
+#[cfg(any(test, fuzzing))]
+pub use self::cache::Content;
 pub use self::chain::Fault;
 pub use self::counters::Counters;
 pub use self::server::ServerCounters;

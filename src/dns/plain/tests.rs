@@ -1,5 +1,7 @@
 //! Where hickory and a query's rules differ, each difference by itself; then both paths, for whatever comes.
 
+use std::collections::BTreeSet;
+
 use hickory_proto::op::Message;
 use hickory_proto::rr::RecordType;
 use proptest::prelude::*;
@@ -8,8 +10,9 @@ use proptest::test_runner::TestRunner;
 
 use super::query::{Fault, Query};
 use super::scene::{NAMES, Scene, peers};
-use crate::dns::testing::{query, with_opt, with_opt_of};
-use crate::dns::wire;
+use crate::dns::pipeline::Step;
+use crate::dns::testing::{extended_error, parse, peer, query, with_opt, with_opt_of};
+use crate::dns::{Peer, wire};
 use crate::name::NameBuf;
 
 fn fault(packet: &[u8]) -> Option<Fault> {
@@ -103,6 +106,50 @@ fn what_neither_reads_is_malformed() {
         assert!(!hickory_reads(&packet), "{packet:02x?}");
         assert!(fault(&packet).is_some() && !is_read(&packet), "{packet:02x?}");
     }
+}
+
+#[test]
+fn both_paths_make_the_same_of_every_name_and_all_kinds_of_answers_are_among_it() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _entered = runtime.enter();
+    let mut seen = BTreeSet::new();
+    for scene in Scene::all() {
+        for name in NAMES {
+            for record_type in [RecordType::A, RecordType::AAAA, RecordType::CNAME, RecordType::HTTPS, RecordType::TXT]
+            {
+                let packet = with_opt(query(name, record_type), b"");
+                for client in ["127.0.0.1", "10.20.1.2", "203.0.113.9"] {
+                    seen.extend(kind_of_answer(&scene, &packet, &peer(client)));
+                }
+            }
+        }
+    }
+    for kind in [
+        "Allow 0 None",
+        "Allow 0 Some(3)",
+        "Allow 0 Some(15)",
+        "Allow 0 Some(17)",
+        "Allow 2 Some(22)",
+        "Allow 2 Some(23)",
+        "Allow 3 None",
+        "Allow 3 Some(19)",
+        "Audit 0 None",
+        "Deny 0 Some(15)",
+        "Deny 3 Some(15)",
+        "unjudged 5 Some(18)",
+    ] {
+        assert!(seen.contains(kind), "{kind} is not in {seen:#?}");
+    }
+}
+
+/// Decision, response code and extended error, if there is an answer.
+fn kind_of_answer(scene: &Scene, packet: &[u8], peer: &Peer) -> Option<String> {
+    let mut answer = Vec::new();
+    let (Step::Reply, telling) = scene.paths().answer(packet, peer, &mut answer) else { return None };
+    let message = parse(&answer);
+    let decision = telling.map_or("unjudged".to_owned(), |telling| format!("{:?}", telling.decision));
+    let rcode = u16::from(message.metadata.response_code);
+    Some(format!("{decision} {rcode} {:?}", extended_error(&message).map(|(code, _)| code)))
 }
 
 #[test]

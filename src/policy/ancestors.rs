@@ -8,15 +8,21 @@
 use hashbrown::HashTable;
 
 use crate::name::NameRef;
-use crate::policy::matcher::{Keys, Matcher, Rule, wire_length};
+use crate::policy::matcher::{Keys, Matcher, Rule, Table, Tails};
 
 /// The names above the literal ends of allowed patterns.
 #[derive(Debug, Default)]
 pub(super) struct Ancestors {
-    nodes: HashTable<Node>,
+    nodes: Table<Node>,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// The names while they are collected, with their hashes: nobody knows yet how many there will be.
+struct Collection<'m> {
+    matcher: &'m Matcher,
+    nodes: HashTable<(u64, Node)>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
 struct Node {
     /// Where the name stands in the matcher's arena.
     name: u32,
@@ -26,62 +32,59 @@ struct Node {
 impl Ancestors {
     /// Collects the ancestors of every rule for which `grant` names a grant.
     pub(super) fn of(matcher: &Matcher, grant: impl Fn(Rule<'_>) -> Option<u32>) -> Self {
-        let mut ancestors = Self::default();
+        let mut collection = Collection { matcher, nodes: HashTable::new() };
         for rule in matcher.rules() {
             if let Some(grant) = grant(rule) {
-                ancestors.add(matcher, rule, grant);
+                collection.add(rule, grant);
             }
         }
-        ancestors.nodes.shrink_to_fit(|node| node.hash(matcher));
-        ancestors
+        collection.finish()
     }
 
     /// Whether `name` stands above the literal end of a pattern whose grant `has` accepts.
     pub(super) fn any(&self, matcher: &Matcher, name: NameRef<'_>, has: impl Fn(u32) -> bool) -> bool {
         let wire = name.as_wire();
-        self.nodes.iter_hash(Keys.hash(wire)).any(|node| node.is(matcher, wire) && has(node.grant))
+        self.nodes.find(Keys.hash(wire), |node| node.is(matcher, wire) && has(node.grant)).is_some()
     }
 
     /// The bytes this takes, its own fields aside.
     pub(super) fn memory(&self) -> usize {
-        self.nodes.allocation_size()
+        self.nodes.memory()
     }
+}
 
+impl Collection<'_> {
     /// Adds what stands above a rule's literal end, nearest first, up to the first name that is known for the grant: those
     /// above it are known then, too.
-    fn add(&mut self, matcher: &Matcher, rule: Rule<'_>, grant: u32) {
-        let mut name = rule.key_offset();
-        while let length @ 1.. = matcher.text(name)[0] {
-            name += 1 + u32::from(length);
-            if !self.insert(matcher, Node { name, grant }) {
+    fn add(&mut self, rule: Rule<'_>, grant: u32) {
+        let tails = Tails::of_wire(rule.key());
+        for depth in (0..tails.labels).rev() {
+            let node = Node { name: rule.key_offset() + u32::from(tails.start(depth)), grant };
+            if !self.insert(tails.hash(depth), node, tails.tail(depth)) {
                 break;
             }
         }
     }
 
-    /// Adds a node; `false` if it is there.
-    fn insert(&mut self, matcher: &Matcher, node: Node) -> bool {
-        let (wire, hash) = (node.wire(matcher), node.hash(matcher));
-        let is_known = |other: &Node| other.grant == node.grant && other.is(matcher, wire);
-        if self.nodes.iter_hash(hash).any(is_known) {
+    /// Adds a node, whose name is `wire`; `false` if it is there.
+    fn insert(&mut self, hash: u64, node: Node, wire: &[u8]) -> bool {
+        let is_known = |(_, other): &(u64, Node)| other.grant == node.grant && other.is(self.matcher, wire);
+        if self.nodes.find(hash, is_known).is_some() {
             return false;
         }
-        self.nodes.insert_unique(hash, node, |other| other.hash(matcher));
+        self.nodes.insert_unique(hash, (hash, node), |(hash, _)| *hash);
         true
+    }
+
+    fn finish(self) -> Ancestors {
+        let mut nodes = Table::with_room_for(self.nodes.len());
+        self.nodes.into_iter().for_each(|(hash, node)| nodes.insert(hash, node));
+        Ancestors { nodes }
     }
 }
 
 impl Node {
     fn is(self, matcher: &Matcher, wire: &[u8]) -> bool {
         matcher.text(self.name).starts_with(wire)
-    }
-
-    fn wire(self, matcher: &Matcher) -> &[u8] {
-        let text = matcher.text(self.name);
-        &text[..wire_length(text)]
-    }
-
-    fn hash(self, matcher: &Matcher) -> u64 {
-        Keys.hash(self.wire(matcher))
     }
 }

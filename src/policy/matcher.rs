@@ -15,11 +15,13 @@
 //! that a collision of hashes costs a comparison and never allows anything; the hash is keyed at random besides.
 
 mod rule;
+mod table;
 mod tails;
 
-use hashbrown::HashTable;
+use std::collections::HashSet;
 
 pub use self::rule::{Rule, Tag};
+pub(super) use self::table::Table;
 pub use self::tails::Tails;
 pub(super) use self::tails::{Keys, wire_length};
 
@@ -52,9 +54,7 @@ pub struct TooManyRules;
 
 /// The offsets of the records of one strategy.
 #[derive(Debug, Default)]
-struct Index {
-    table: HashTable<u32>,
-}
+struct Index(Table<u32>);
 
 impl Matcher {
     /// Calls `found` with every rule whose pattern matches a name, in no particular order. Allocates nothing.
@@ -116,7 +116,7 @@ impl Matcher {
 
     /// The bytes this matcher takes, its own fields aside.
     pub fn memory(&self) -> usize {
-        let tables = [&self.exact, &self.suffix, &self.glob].map(|index| index.table.allocation_size());
+        let tables = [&self.exact, &self.suffix, &self.glob].map(|index| index.0.memory());
         self.arena.len() + tables.iter().sum::<usize>()
     }
 
@@ -125,21 +125,17 @@ impl Matcher {
         &self.arena[offset as usize..]
     }
 
-    /// All rules, each with whether it has its key in its index to itself.
+    /// All rules in the order they were added, each with whether it has its key in its index to itself.
     pub(super) fn chained(&self) -> impl Iterator<Item = (Rule<'_>, bool)> {
-        let firsts = [&self.exact, &self.suffix, &self.glob].into_iter().flat_map(|index| index.table.iter());
-        firsts.flat_map(|&offset| {
-            let first = Rule { arena: &self.arena, offset };
-            let is_alone = first.next().is_none();
-            std::iter::successors(Some(first), |rule| rule.next()).map(move |rule| (rule, is_alone))
-        })
+        let older: HashSet<u32> = self.rules().filter_map(Rule::next).map(Rule::offset).collect();
+        self.rules().map(move |rule| (rule, rule.next().is_none() && !older.contains(&rule.offset())))
     }
 
     /// The rules whose key is the last `depth` labels of a name, newest first.
     fn chain<'m>(&'m self, index: &Index, name: &Tails<'_>, depth: usize) -> impl Iterator<Item = Rule<'m>> + use<'m> {
         let (hash, tail) = (name.hash(depth), name.tail(depth));
         let rule_at = |offset| Rule { arena: &self.arena, offset };
-        let first = index.table.find(hash, |&offset| rule_at(offset).key().starts_with(tail)).copied();
+        let first = index.0.find(hash, |offset| rule_at(offset).key().starts_with(tail));
         std::iter::successors(first.map(rule_at), |rule| rule.next())
     }
 }
@@ -171,14 +167,16 @@ impl Builder {
     /// Indexes the rules.
     pub fn finish(self) -> Matcher {
         let mut arena = self.arena.into_boxed_slice();
-        let mut indexes = self.rules.map(Index::with_capacity);
+        let mut indexes = self.rules.map(Index::with_room_for);
         let mut depths = Depths::default();
         let mut offset = FIRST;
         while offset < length(&arena) {
             let rule = Rule { arena: &arena, offset };
-            let (strategy, size) = (rule.strategy(), rule.size());
-            depths.insert(rule.key(), strategy);
-            indexes[strategy as usize].insert(&mut arena, offset);
+            let (strategy, size, key) = (rule.strategy(), rule.size(), Tails::of_wire(rule.key()));
+            depths.insert(key.labels, strategy);
+            if let Some(older) = indexes[strategy as usize].insert(&arena, &key, offset) {
+                link(&mut arena, offset, older);
+            }
             offset += size;
         }
         let [exact, suffix, glob] = indexes.map(|index| index.shrunk(&arena));
@@ -186,35 +184,27 @@ impl Builder {
     }
 }
 
-fn hash_rule(rule: Rule<'_>) -> u64 {
-    Keys.hash(&rule.key()[..wire_length(rule.key())])
-}
-
 impl Index {
-    fn with_capacity(rules: usize) -> Self {
-        Self { table: HashTable::with_capacity(rules) }
+    fn with_room_for(rules: usize) -> Self {
+        Self(Table::with_room_for(rules))
     }
 
-    /// Adds the record at `offset`, in front of those with the same key.
-    fn insert(&mut self, arena: &mut [u8], offset: u32) {
-        let rule = Rule { arena, offset };
-        let key = &rule.key()[..wire_length(rule.key())];
-        let hash = Keys.hash(key);
-        match self.table.find_mut(hash, |&other| Rule { arena, offset: other }.key().starts_with(key)) {
+    /// Adds the record at `offset`; returns the one with the same key that was the newest so far.
+    fn insert(&mut self, arena: &[u8], key: &Tails<'_>, offset: u32) -> Option<u32> {
+        let (hash, tail) = (key.hash(key.labels), key.tail(key.labels));
+        match self.0.find_mut(hash, |other| Rule { arena, offset: other }.key().starts_with(tail)) {
             None => {
-                self.table.insert_unique(hash, offset, |&other| hash_rule(Rule { arena, offset: other }));
+                self.0.insert(hash, offset);
+                None
             }
-            Some(slot) => {
-                let older = std::mem::replace(slot, offset);
-                link(arena, offset, older);
-            }
+            Some(newest) => Some(std::mem::replace(newest, offset)),
         }
     }
 
     /// Gives back what rules with equal keys did not need.
-    fn shrunk(mut self, arena: &[u8]) -> Self {
-        self.table.shrink_to_fit(|&offset| hash_rule(Rule { arena, offset }));
-        self
+    fn shrunk(self, arena: &[u8]) -> Self {
+        let hash = |offset| Keys.hash(Rule { arena, offset }.key());
+        Self(self.0.shrunk(hash))
     }
 }
 

@@ -16,7 +16,7 @@ pub struct Tails<'n> {
     /// By the number of labels. Deeper tails, which next to no rule has, are hashed when they are asked for.
     hashes: [u64; HASHED + 1],
     /// How many labels there are.
-    pub(super) labels: usize,
+    pub(in crate::policy) labels: usize,
 }
 
 /// Hashes tails of names, with a key that every start of the process chooses anew.
@@ -37,7 +37,12 @@ pub(super) struct Strategies(u8);
 impl<'n> Tails<'n> {
     /// Cuts and hashes a name.
     pub fn of(name: NameRef<'n>) -> Self {
-        let mut tails = Self::unhashed(name.as_wire());
+        Self::of_wire(name.as_wire())
+    }
+
+    /// The same for the valid name that `wire` begins with: labels and the root label, at most 255 bytes.
+    pub(in crate::policy) fn of_wire(wire: &'n [u8]) -> Self {
+        let mut tails = Self::unhashed(wire);
         let mut hasher = Keys.hasher();
         tails.hashes[0] = hasher.finish();
         for depth in 1..=tails.labels.min(HASHED) {
@@ -47,7 +52,6 @@ impl<'n> Tails<'n> {
         tails
     }
 
-    /// `wire` is a valid name: labels and the root label, at most 255 bytes.
     fn unhashed(wire: &'n [u8]) -> Self {
         let mut tails = Self { wire, starts: [0; MAX_DEPTH + 1], hashes: [0; HASHED + 1], labels: 0 };
         let mut at = 0;
@@ -56,17 +60,23 @@ impl<'n> Tails<'n> {
             tails.labels += 1;
             tails.starts[tails.labels] = u8::try_from(at).expect("a name has at most 255 bytes");
         }
+        tails.wire = &wire[..=at];
         tails
     }
 
     /// The hash of the last `depth` labels.
-    pub(super) fn hash(&self, depth: usize) -> u64 {
+    pub(in crate::policy) fn hash(&self, depth: usize) -> u64 {
         self.hashes.get(depth).copied().unwrap_or_else(|| Keys.hash(self.tail(depth)))
     }
 
     /// The last `depth` labels and the root label.
-    pub(super) fn tail(&self, depth: usize) -> &'n [u8] {
-        &self.wire[usize::from(self.starts[self.labels - depth])..]
+    pub(in crate::policy) fn tail(&self, depth: usize) -> &'n [u8] {
+        &self.wire[usize::from(self.start(depth))..]
+    }
+
+    /// Where the last `depth` labels begin.
+    pub(in crate::policy) fn start(&self, depth: usize) -> u8 {
+        self.starts[self.labels - depth]
     }
 
     /// The label at `index`, counted from the left, without its length.
@@ -96,9 +106,8 @@ impl Keys {
 }
 
 impl Depths {
-    /// Notes that `strategy` has this key.
-    pub(super) fn insert(&mut self, key: &[u8], strategy: Strategy) {
-        let depth = Tails::unhashed(key).labels;
+    /// Notes that `strategy` has a key of so many labels.
+    pub(super) fn insert(&mut self, depth: usize, strategy: Strategy) {
         self.strategies[depth].0 |= 1 << strategy as u8;
         self.deepest = self.deepest.max(depth);
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use sha2::{Digest as _, Sha256};
 
 use crate::name::DomainName;
-use crate::policy::document::RecordTypes;
+use crate::policy::document::{DataPath, RecordTypes};
 use crate::policy::images::{Hub, ImageTable};
 use crate::policy::matcher::{Rule, wire_length};
 use crate::policy::pattern::Reach;
@@ -16,7 +16,7 @@ use crate::policy::snapshot::{Digest, Entry, EntryKind, Group, Snapshot};
 
 /// Hashes what decides verdicts and what they carry.
 pub(super) fn digest(snapshot: &Snapshot) -> Digest {
-    let mut hash = Fields(Sha256::new());
+    let mut hash = Fields::default();
     hash.text(VERSION);
     hash_groups(&mut hash, snapshot);
     let mut statics: Vec<&[u8]> = snapshot.statics.names.iter().map(DomainName::as_wire).collect();
@@ -28,7 +28,7 @@ pub(super) fn digest(snapshot: &Snapshot) -> Digest {
     hash.list(sorted);
     hash_contests(&mut hash, snapshot, &entries);
     hash_images(&mut hash, snapshot);
-    Digest(hash.0.finalize().into())
+    Digest(hash.finish())
 }
 
 fn hash_groups(hash: &mut Fields, snapshot: &Snapshot) {
@@ -50,26 +50,58 @@ fn hash_groups(hash: &mut Fields, snapshot: &Snapshot) {
 
 /// The hash of each entry with its rules and its clients.
 fn entry_hashes(snapshot: &Snapshot) -> Vec<[u8; 32]> {
-    let mut rules: Vec<Rule<'_>> = snapshot.matcher.rules().collect();
+    let mut rules: Vec<Sorted<'_>> = snapshot.matcher.rules().map(Sorted::from).collect();
+    rules.sort_unstable();
     // Of equal rules the first wins, and with it its path.
-    rules.sort_unstable_by(|a, b| (sort_key(*a), a.offset()).cmp(&(sort_key(*b), b.offset())));
-    rules.dedup_by(|a, b| sort_key(*a) == sort_key(*b));
+    rules.dedup_by(|a, b| a.is_like(b));
     let mut rules = rules.into_iter().peekable();
     let hash = |(number, entry): (u32, &Entry)| {
-        let mut hash = Fields(Sha256::new());
+        let mut hash = Fields::default();
         hash_attributes(&mut hash, snapshot, entry);
-        while let Some(rule) = rules.next_if(|rule| rule.entry() == number) {
-            hash.number(rule.reach() as usize);
-            hash.number(rule.data_path() as usize);
-            hash.bytes(rule.wire());
+        while let Some(rule) = rules.next_if(|rule| rule.entry == number) {
+            hash.number(rule.reach as usize);
+            hash.number(rule.data_path as usize);
+            hash.bytes(rule.wire);
         }
-        hash.0.finalize().into()
+        hash.finish()
     };
     (0..).zip(&snapshot.entries).map(hash).collect()
 }
 
-fn sort_key(rule: Rule<'_>) -> (u32, Reach, &[u8]) {
-    (rule.entry(), rule.reach(), rule.wire())
+/// A rule as it is sorted.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Sorted<'s> {
+    entry: u32,
+    reach: Reach,
+    /// The first bytes of the name, at hand: the whole of it is seldom looked up to compare, which a million rules would
+    /// spend most of their time with.
+    beginning: u128,
+    wire: &'s [u8],
+    offset: u32,
+    data_path: DataPath,
+}
+
+impl Sorted<'_> {
+    fn is_like(&self, other: &Self) -> bool {
+        (self.entry, self.reach, self.wire) == (other.entry, other.reach, other.wire)
+    }
+}
+
+impl<'s> From<Rule<'s>> for Sorted<'s> {
+    fn from(rule: Rule<'s>) -> Self {
+        let wire = rule.wire();
+        let mut beginning = [0; 16];
+        let length = wire.len().min(beginning.len());
+        beginning[..length].copy_from_slice(&wire[..length]);
+        Self {
+            entry: rule.entry(),
+            reach: rule.reach(),
+            beginning: u128::from_be_bytes(beginning),
+            wire,
+            offset: rule.offset(),
+            data_path: rule.data_path(),
+        }
+    }
 }
 
 fn hash_attributes(hash: &mut Fields, snapshot: &Snapshot, entry: &Entry) {
@@ -118,7 +150,7 @@ fn hash_images(hash: &mut Fields, snapshot: &Snapshot) {
 fn table_hash(snapshot: &Snapshot, table: &ImageTable) -> [u8; 32] {
     let ImageTable { entry, groups, mode, hub, organizations, allow, deny, push, exempt, catalog, search, header: _ } =
         table;
-    let mut hash = Fields(Sha256::new());
+    let mut hash = Fields::default();
     hash.text(&snapshot.entries[*entry as usize].name);
     let groups = groups.iter().map(|&group| snapshot.groups.list[group as usize].name.as_str());
     hash.texts(groups);
@@ -132,7 +164,7 @@ fn table_hash(snapshot: &Snapshot, table: &ImageTable) -> [u8; 32] {
     if let Some(hub) = hub {
         hash_hub(&mut hash, hub);
     }
-    hash.0.finalize().into()
+    hash.finish()
 }
 
 fn hash_hub(hash: &mut Fields, hub: &Hub) {
@@ -214,12 +246,22 @@ fn top_level(rule: Rule<'_>) -> &[u8] {
 }
 
 /// Feeds a hash with fields that cannot run into each other.
-struct Fields(Sha256);
+#[derive(Default)]
+struct Fields {
+    hash: Sha256,
+    /// What is to be fed next: of short fields the hash takes many at once.
+    pending: Vec<u8>,
+}
 
 impl Fields {
+    fn finish(mut self) -> [u8; 32] {
+        self.hash.update(&self.pending);
+        self.hash.finalize().into()
+    }
+
     fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len());
-        self.0.update(bytes);
+        self.feed(bytes);
     }
 
     fn text(&mut self, text: &str) {
@@ -227,7 +269,15 @@ impl Fields {
     }
 
     fn number(&mut self, number: usize) {
-        self.0.update((number as u64).to_le_bytes());
+        self.feed(&(number as u64).to_le_bytes());
+    }
+
+    fn feed(&mut self, bytes: &[u8]) {
+        self.pending.extend_from_slice(bytes);
+        if self.pending.len() >= FED_AT_ONCE {
+            self.hash.update(&self.pending);
+            self.pending.clear();
+        }
     }
 
     /// Texts whose order does not count.
@@ -244,5 +294,7 @@ impl Fields {
     }
 }
 
+/// Bytes.
+const FED_AT_ONCE: usize = 1024;
 /// Changes whenever what is hashed does.
 const VERSION: &str = "pullgate policy 2";

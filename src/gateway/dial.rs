@@ -156,9 +156,9 @@ impl Dialer {
         for held in &answers {
             seen_private |= held.answer.has_private() && !private;
             if private {
-                addresses.extend_from_slice(held.answer.addresses());
+                addresses.extend(held.answer.addresses());
             } else {
-                addresses.extend_from_slice(held.answer.without_private().addresses());
+                addresses.extend(held.answer.without_private().addresses());
             }
         }
         let all = addresses.len();

@@ -22,8 +22,8 @@ pub struct Answer {
     rcode: u8,
     /// In seconds.
     lifetime: u32,
+    has_private: bool,
     targets: Box<[DomainName]>,
-    addresses: Box<[IpAddr]>,
 }
 
 impl Answer {
@@ -65,15 +65,18 @@ impl Answer {
                 return Err(Malformed);
             }
         }
-        let addresses = kept.answers.iter().map(addresses_of).collect::<Result<Vec<_>, _>>()?.concat();
+        let mut has_private = false;
+        for record in &kept.answers {
+            has_private |= addresses_of(record.kind, &record.data)?.into_iter().any(is_private);
+        }
         Ok(Self {
             message: writer.finish(),
             body,
             counts,
             rcode: kept.rcode,
             lifetime: lifetime(&kept),
+            has_private,
             targets: kept.targets.into(),
-            addresses: addresses.into(),
         })
     }
 
@@ -108,13 +111,15 @@ impl Answer {
     }
 
     /// The addresses that a client may connect to: A, AAAA, and the hints of SVCB and HTTPS records.
-    pub fn addresses(&self) -> &[IpAddr] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        // Read again by whoever needs them: held beside, they would take as much memory as the records.
+        let records = Message::parse(&self.message).into_iter().flat_map(|message| message.answers());
+        records.flat_map(|record| addresses_of(record.kind, record.raw_data()).unwrap_or_default()).collect()
     }
 
     /// Whether an address is private, loopback, link-local, or one of those in IPv6 clothes.
     pub fn has_private(&self) -> bool {
-        self.addresses.iter().any(|address| is_private(*address))
+        self.has_private
     }
 
     /// The answer without the records and hints that [`has_private`](Self::has_private) is about, and without the
@@ -142,15 +147,14 @@ impl Answer {
     /// The same verdict with no records: what is left when even the chain cannot be read again.
     fn emptied(&self) -> Self {
         let message = self.message[..usize::from(self.body)].into();
-        let (targets, addresses) = ([].into(), [].into());
         Self {
             message,
             body: self.body,
             counts: [0; 2],
             rcode: self.rcode,
             lifetime: self.lifetime,
-            targets,
-            addresses,
+            has_private: false,
+            targets: Box::default(),
         }
     }
 
@@ -162,7 +166,7 @@ impl Answer {
     /// About how many bytes of memory it takes.
     pub(super) fn weight(&self) -> usize {
         let targets: usize = self.targets.iter().map(|target| target.as_wire().len() + size_of::<DomainName>()).sum();
-        size_of::<Self>() + self.message.len() + targets + size_of_val(&*self.addresses)
+        size_of::<Self>() + self.message.len() + targets
     }
 }
 
@@ -203,8 +207,9 @@ fn lifetime(kept: &Kept) -> u32 {
     kept.answers.iter().chain(&kept.authority).map(|record| record.ttl).min().unwrap_or_default()
 }
 
-fn addresses_of(record: &Record) -> Result<Vec<IpAddr>, Malformed> {
-    match (record.kind, &record.data[..]) {
+/// The addresses in the data of a record of this type.
+fn addresses_of(kind: u16, data: &[u8]) -> Result<Vec<IpAddr>, Malformed> {
+    match (kind, data) {
         (kind::A, data) => Ok(vec![Ipv4Addr::from(read_u32(data, 0)?).into()]),
         (kind::AAAA, data) => Ok(vec![Ipv6Addr::from(<[u8; 16]>::try_from(data).map_err(|_| Malformed)?).into()]),
         (kind::SVCB | kind::HTTPS, data) => svcb::hints(data),
@@ -214,7 +219,7 @@ fn addresses_of(record: &Record) -> Result<Vec<IpAddr>, Malformed> {
 
 /// Takes private addresses out of a record; false if nothing is left of it. Notes what was altered.
 fn retain_public(record: &mut Record, altered: &mut Vec<(DomainName, u16)>) -> bool {
-    let addresses = addresses_of(record).unwrap_or_default();
+    let addresses = addresses_of(record.kind, &record.data).unwrap_or_default();
     if !addresses.into_iter().any(is_private) {
         return true;
     }

@@ -140,9 +140,15 @@ impl Reloader {
         }
     }
 
+    /// What there is to do from time to time: frees policies that were in force, and ends entries.
+    pub(super) fn tend(&mut self) {
+        self.store.free_retired();
+        self.expire();
+    }
+
     /// Leaves out what has ended by now, or takes back what a clock set back has not ended yet, from the policy in force:
     /// also while the files have faults.
-    pub(super) fn expire(&mut self) {
+    fn expire(&mut self) {
         let now = self.clock.now();
         let is_current = self.store.current().snapshot.is_current(now);
         let Some(files) = self.in_force.clone().filter(|_| !is_current) else { return };

@@ -2,7 +2,7 @@
 //!
 //! Only [`crate::policy::reload`] swaps the pointer. Readers take no lock.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, Guard};
@@ -16,6 +16,9 @@ use crate::policy::snapshot::{Digest, Snapshot};
 #[derive(Debug)]
 pub struct PolicyStore {
     current: ArcSwap<InForce>,
+    /// Policies that were in force, while something may still hold one: its last holder would have to free it, which takes
+    /// milliseconds that no question should.
+    retired: Mutex<Vec<Arc<InForce>>>,
     status: watch::Sender<PolicyStatus>,
 }
 
@@ -80,7 +83,7 @@ impl PolicyStore {
             refused: 0,
         };
         let current = ArcSwap::from_pointee(InForce { snapshot, generation: 1, since });
-        Self { current, status: watch::Sender::new(status) }
+        Self { current, retired: Mutex::default(), status: watch::Sender::new(status) }
     }
 
     /// A store whose policy never changes.
@@ -116,7 +119,7 @@ impl PolicyStore {
         let (digest, rules) = (snapshot.digest(), snapshot.rule_count());
         let is_new = digest != before.snapshot.digest();
         let (generation, since) = if is_new { (before.generation + 1, now) } else { (before.generation, before.since) };
-        self.current.store(Arc::new(InForce { snapshot, generation, since }));
+        self.retired().push(self.current.swap(Arc::new(InForce { snapshot, generation, since })));
         self.status.send_modify(|status| {
             let applied = status.applied + u64::from(is_new);
             *status = PolicyStatus { generation, digest, since, rules, applied, ..status.clone() };
@@ -125,8 +128,37 @@ impl PolicyStore {
         is_new.then_some(generation)
     }
 
+    /// Frees the policies that nothing holds any more.
+    pub(super) fn free_retired(&self) {
+        self.retired().retain(|policy| Arc::strong_count(policy) > 1);
+    }
+
+    fn retired(&self) -> MutexGuard<'_, Vec<Arc<InForce>>> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Changes what is said about the policy in force.
     pub(super) fn report(&self, change: impl FnOnce(&mut PolicyStatus)) {
         self.status.send_modify(change);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::compile::Options;
+
+    #[test]
+    fn a_policy_that_a_question_still_holds_is_not_freed_by_it() {
+        let now = SystemTime::UNIX_EPOCH;
+        let store = PolicyStore::fixed(Snapshot::deny_all(&Options::default()), now);
+        let held = Guard::into_inner(store.current());
+        let observed = Arc::downgrade(&held);
+        store.swap(Snapshot::deny_all(&Options::default()), now, |_| {});
+        store.free_retired();
+        drop(held);
+        assert!(observed.upgrade().is_some(), "it is left to whoever reloads");
+        store.free_retired();
+        assert!(observed.upgrade().is_none());
     }
 }

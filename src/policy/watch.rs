@@ -5,18 +5,21 @@
 //! the folder itself may be replaced. Events only say "look": what counts is the contents, read until two readings agree.
 
 use std::future::pending;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, error, warn};
 
 use crate::diagnostic::Diagnostic;
+use crate::policy::background::in_background;
 use crate::policy::reload::{Cause, Origin, Reading, ReloadOutcome, Reloader, same};
 
 /// Looks at the policy when there is reason to.
@@ -85,7 +88,7 @@ impl Watch {
         self.look(Cause::Poll).await;
         let mut polled = Instant::now();
         loop {
-            self.with(Reloader::expire).await;
+            self.with(Reloader::tend).await;
             let clock = Instant::now() + self.until_clock().await;
             tokio::select! {
                 biased;
@@ -160,8 +163,8 @@ impl Watch {
 
     async fn read(&self) -> Reading {
         let origin = self.origin.clone();
-        let lost = |_| Err(vec![Diagnostic::about(self.folder(), "reading the policy was interrupted")]);
-        spawn_blocking(move || origin.read()).await.unwrap_or_else(lost)
+        let lost = || Err(vec![Diagnostic::about(self.folder(), "reading the policy was interrupted")]);
+        apart(move || origin.read()).await.unwrap_or_else(lost)
     }
 
     async fn is_news(&self, reading: Reading) -> bool {
@@ -175,11 +178,9 @@ impl Watch {
         expiry.map_or(self.timing.clock, |wait| wait.min(self.timing.clock))
     }
 
-    /// Runs work that takes a while, or reads files, off the threads that answer questions.
     async fn with<T: Send + 'static>(&self, work: impl FnOnce(&mut Reloader) -> T + Send + 'static) -> Option<T> {
         let reloader = Arc::clone(&self.reloader);
-        let done = spawn_blocking(move || work(&mut reloader.lock().unwrap_or_else(PoisonError::into_inner))).await;
-        done.inspect_err(|error| error!(%error, "a look at the policy did not end")).ok()
+        apart(move || work(&mut reloader.lock().unwrap_or_else(PoisonError::into_inner))).await
     }
 
     fn folder(&self) -> &Path {
@@ -188,6 +189,19 @@ impl Watch {
             Origin::Embedded(_) => Path::new("."),
         }
     }
+}
+
+/// Does work that takes a while, or reads files, off the threads that answer questions; `None`, and a word in the log, if
+/// it did not end.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    // One thread waits for the other, within the same runtime, so that a test's paused clock stands still meanwhile.
+    let runtime = Handle::current();
+    let work = move || {
+        let _within = runtime.enter();
+        work()
+    };
+    let done = spawn_blocking(move || in_background(work)).await.unwrap_or_else(|error| Err(io::Error::other(error)));
+    done.inspect_err(|error| error!(%error, "a look at the policy did not end")).ok()
 }
 
 impl ReloadHandle {

@@ -1,0 +1,58 @@
+//! Work that takes a while, on a thread that gives way to those that answer questions.
+//!
+//! A policy of a million rules takes seconds to read and compile. Where cores are few, the thread that does it and one
+//! that answers would otherwise take turns of milliseconds each, and every question in such a turn would wait for it.
+
+use std::io;
+use std::panic::resume_unwind;
+use std::thread::{self, Builder};
+
+/// Does `work` in the background and waits for it, which only threads may that answer nothing.
+///
+/// # Errors
+/// There can be no further thread.
+pub(super) fn in_background<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    thread::scope(|scope| {
+        let thread = Builder::new().name("policy".to_owned()).spawn_scoped(scope, || {
+            give_way();
+            work()
+        })?;
+        Ok(thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
+}
+
+/// Has this thread run when others leave time, though not at their mercy: a new policy has to come into force under full
+/// load, too.
+#[cfg(target_os = "linux")]
+fn give_way() {
+    // Linux keeps this by thread. Where it is not permitted, it was the operator who forbade it.
+    let _ = rustix::process::nice(NICENESS);
+}
+
+/// Elsewhere it would be the whole process that gives way.
+#[cfg(not(target_os = "linux"))]
+fn give_way() {}
+
+/// A tenth of the time that another thread gets where both want all of it.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_work_yields_comes_back() {
+        let borrowed = String::from("policy");
+        assert_eq!(in_background(|| borrowed.len()).unwrap(), 6);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn only_the_thread_of_the_work_gives_way() {
+        let own = || rustix::process::nice(0).unwrap();
+        let before = own();
+        assert_eq!(in_background(own).unwrap(), (before + NICENESS).min(19));
+        assert_eq!(own(), before);
+    }
+}

@@ -11,7 +11,7 @@ use tokio::task::{JoinError, JoinSet};
 use super::encrypted::{Certificate, CertificateError};
 use super::pipeline::Pipeline;
 use super::tcp::Carriage;
-use super::{Transport, https, tcp, udp};
+use super::{Transport, https, tcp, udp, worker};
 use crate::config::Server;
 use crate::net::bind::{self, Families, SocketError, bound_address};
 use crate::net::connections::{Connections, Limits};
@@ -122,7 +122,7 @@ impl Listeners {
         for plain in self.plain {
             for socket in plain.udp {
                 let (pipeline, stopped) = (Arc::clone(pipeline), stopped.clone());
-                tasks.spawn_blocking(move || udp::work(socket, plain.address, pipeline, stopped, DRAIN_TIME));
+                tasks.spawn_blocking(move || worker::work(socket, plain.address, pipeline, stopped, DRAIN_TIME));
             }
             let listener = tokio::net::TcpListener::from_std(plain.tcp)?;
             let server =

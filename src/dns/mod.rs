@@ -1,7 +1,7 @@
 //! DNS as clients see it: packets in, answers out. `pipeline` is the page to read first.
 //!
 //! `wire` reads queries and `answer` writes answers; `pipeline` decides between them, without I/O but for what no cache
-//! holds. `udp`, `tcp` and `https` carry bytes to it and back; `listen` binds them.
+//! holds. `worker` (with the sockets of `udp`), `tcp` and `https` carry bytes to it and back; `listen` binds them.
 //! Events and `counters` tell the rest of the program what happened. Nothing here knows how anything is displayed.
 
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +20,7 @@ mod tcp;
 mod testing;
 mod udp;
 mod wire;
+mod worker;
 
 pub use counters::Counters;
 pub use encrypted::CertificateError;

@@ -32,7 +32,7 @@ use crate::policy::document::{CnamePolicy, DataPath};
 use crate::policy::judge::{Denial, Permit, Verdict};
 use crate::policy::probe::{self, PROBE_ADDRESS};
 use crate::policy::store::{InForce, PolicyStore};
-use crate::upstream::{Failure, Held, Probe, Resolution, Resolver};
+use crate::upstream::{Express, Failure, Held, OwnedLookup, Probe, Resolution, Resolver};
 
 /// Answers queries.
 pub struct Pipeline {
@@ -60,7 +60,8 @@ pub enum Step {
     Drop,
     /// The answer has been written.
     Reply,
-    /// Nothing is known yet: [`Pipeline::finish`] writes the answer.
+    /// Nothing is known yet: [`Pipeline::finish`] writes the answer, or [`Pipeline::conclude_miss`] what somebody else
+    /// resolved.
     Miss(Miss),
 }
 
@@ -69,6 +70,7 @@ pub struct Miss {
     packet: Box<[u8]>,
     peer: Peer,
     policy: Arc<InForce>,
+    lookup: OwnedLookup,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -77,6 +79,13 @@ pub struct Miss {
 struct Addresses {
     v4: Vec<IpAddr>,
     v6: Vec<IpAddr>,
+}
+
+impl Step {
+    /// Whether an answer has been written.
+    pub fn is_reply(&self) -> bool {
+        matches!(self, Self::Reply)
+    }
 }
 
 impl Pipeline {
@@ -142,8 +151,9 @@ impl Pipeline {
                     return Step::Reply;
                 };
                 self.counters.cache_misses.increment();
+                let lookup = case.lookup().to_owned();
                 let policy = arc_swap::Guard::into_inner(policy);
-                return Step::Miss(Miss { packet: packet.into(), peer: *peer, policy, _permit: permit });
+                return Step::Miss(Miss { packet: packet.into(), peer: *peer, policy, lookup, _permit: permit });
             }
         }
         Step::Reply
@@ -151,15 +161,32 @@ impl Pipeline {
 
     /// Resolves a miss and writes its answer into `out`. Ends within the upstream time-out.
     pub async fn finish(&self, miss: Miss, out: &mut Vec<u8>) {
+        let resolution = self.resolver.resolve(miss.lookup.clone()).await;
+        self.answer_miss(&miss, resolution, out);
+    }
+
+    /// Writes the answer to a miss that has been resolved into `out`, whose contents are replaced.
+    pub fn conclude_miss(&self, miss: &Miss, resolution: Resolution, out: &mut Vec<u8>) -> Step {
+        contain(|| {
+            self.answer_miss(miss, resolution, out);
+            Step::Reply
+        })
+    }
+
+    fn answer_miss(&self, miss: &Miss, resolution: Resolution, out: &mut Vec<u8>) {
         let mut room = NameBuf::default();
         let query = miss.query(&mut room);
         // Judging is a plain function: the same snapshot says the same again.
         let case = Case::judge(&query, &miss.peer, &miss.policy);
-        let lookup = case.lookup().to_owned();
-        match self.resolver.resolve(lookup).await {
+        match resolution {
             Resolution::Answer(held) => self.relay(&case, &held, out),
             Resolution::Failed(failure) => self.fail(&case, failure, out),
         }
+    }
+
+    /// A way to resolve the misses of one worker.
+    pub fn express<T>(&self) -> Express<T> {
+        Express::new(Arc::clone(&self.resolver))
     }
 
     /// Takes a query that can be answered by policy, or says what it is answered instead. A client outside the networks
@@ -381,6 +408,11 @@ fn contain(work: impl FnOnce() -> Step) -> Step {
 }
 
 impl Miss {
+    /// What is to be resolved.
+    pub fn lookup(&self) -> &OwnedLookup {
+        &self.lookup
+    }
+
     fn query<'m>(&'m self, room: &'m mut NameBuf) -> Query<'m> {
         let query = Header::read(&self.packet).and_then(|header| Query::read(header, &self.packet, room).ok());
         query.expect("a packet that was read once is read again")

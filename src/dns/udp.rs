@@ -1,6 +1,4 @@
-//! Plain UDP: many datagrams a system call, answered in place; only what no cache holds becomes a task.
-//!
-//! A worker is a thread with a runtime of its own, so that nothing on the path of a query wakes another thread.
+//! The sockets of plain UDP: many datagrams a system call.
 //!
 //! A socket bound to a wildcard address learns with each datagram which of the host's addresses was asked, and answers
 //! from it: a client drops an answer from any other. Answers stay within 1232 bytes, so the kernel's path MTU discovery
@@ -10,21 +8,14 @@ use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::pin::pin;
-use std::sync::Arc;
-use std::time::Duration;
 
 use nix::cmsg_space;
 use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
 use nix::sys::socket::{self, ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage};
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::Interest;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 
-use super::pipeline::{Miss, Pipeline, Step};
-use super::{Peer, Transport};
-use crate::net::stop::stop;
+use super::pipeline::Pipeline;
 
 /// Sets what must be set before the socket is bound, so that no datagram comes without its packet info.
 pub(super) fn prepare(socket: &socket2::Socket, address: SocketAddr) -> io::Result<()> {
@@ -39,7 +30,7 @@ pub(super) fn prepare(socket: &socket2::Socket, address: SocketAddr) -> io::Resu
 }
 
 /// One worker's socket.
-struct Socket {
+pub(super) struct Socket {
     io: tokio::net::UdpSocket,
     listener: SocketAddr,
     kind: Kind,
@@ -56,7 +47,7 @@ enum Kind {
 
 /// The address that an answer leaves from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
+pub(super) enum Source {
     /// The one the socket is bound to.
     Bound,
     V4(Ipv4Addr),
@@ -76,147 +67,60 @@ impl Source {
 }
 
 /// A received datagram, or the place for one.
-struct Datagram {
+pub(super) struct Datagram {
     buffer: Box<[u8; MAX_QUERY]>,
     len: usize,
-    peer: SocketAddr,
-    source: Source,
+    pub(super) peer: SocketAddr,
+    pub(super) source: Source,
 }
 
 /// An answer to be sent.
-struct Answer {
-    bytes: Vec<u8>,
-    peer: SocketAddr,
-    source: Source,
+pub(super) struct Answer {
+    pub(super) bytes: Vec<u8>,
+    pub(super) peer: SocketAddr,
+    pub(super) source: Source,
 }
 
-/// Buffers that are used again for each batch.
-struct Batch {
-    received: Vec<Datagram>,
-    answers: Vec<Answer>,
-}
-
-/// Answers what comes, on this thread, until `stopped`; then what has come already, and what is in flight, for `drain` at
-/// most. `listener` is the address that the bound socket is known by.
-///
-/// # Errors
-/// The socket cannot be handed to a runtime or waited for.
-pub(super) fn work(
-    socket: UdpSocket,
-    listener: SocketAddr,
-    pipeline: Arc<Pipeline>,
-    stopped: watch::Receiver<()>,
-    drain: Duration,
-) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut worker = Worker::new(Socket::new(socket, listener)?, pipeline);
-        worker.serve(stopped).await?;
-        if tokio::time::timeout(drain, worker.drain()).await.is_err() {
-            tracing::warn!(after = ?drain, "gave up on answers in flight");
-        }
-        Ok(())
-    })
-}
-
-/// A socket with what is needed to answer on it.
-struct Worker {
-    socket: Arc<Socket>,
-    pipeline: Arc<Pipeline>,
-    batch: Batch,
-    misses: JoinSet<()>,
-}
-
-impl Worker {
-    fn new(socket: Socket, pipeline: Arc<Pipeline>) -> Self {
-        Self { socket: Arc::new(socket), pipeline, batch: Batch::new(), misses: JoinSet::new() }
+impl Datagram {
+    /// Places for as many datagrams as a system call receives.
+    pub(super) fn batch() -> Vec<Self> {
+        let datagram = || Self { buffer: Box::new([0; MAX_QUERY]), len: 0, peer: NOBODY, source: Source::Bound };
+        std::iter::repeat_with(datagram).take(BATCH).collect()
     }
 
-    async fn serve(&mut self, stopped: watch::Receiver<()>) -> io::Result<()> {
-        let mut stop = pin!(stop(stopped));
-        loop {
-            tokio::select! {
-                ready = self.socket.io.readable() => ready?,
-                () = &mut stop => return Ok(()),
-            }
-            let received = self.socket.receive_ready(&mut self.batch);
-            self.answer_received(received).await;
-            while self.misses.try_join_next().is_some() {}
-        }
-    }
-
-    /// Answers what came before the end, then waits for what is in flight.
-    async fn drain(&mut self) {
-        for _ in 0..BATCHES_AFTER_STOP {
-            let received = self.socket.receive(&mut self.batch);
-            if received.is_err() {
-                break;
-            }
-            self.answer_received(received).await;
-        }
-        while self.misses.join_next().await.is_some() {}
-    }
-
-    /// Answers the datagrams of one receiving call.
-    async fn answer_received(&mut self, received: io::Result<usize>) {
-        match received {
-            Ok(count) => {
-                let answers = self.answer(count);
-                self.socket.send_all(&self.batch.answers[..answers], &self.pipeline).await;
-            }
-            Err(error) => pause_unless_transient(&error).await,
-        }
-    }
-
-    /// Hands `count` datagrams to the pipeline; returns how many answers are ready.
-    fn answer(&mut self, count: usize) -> usize {
-        let mut ready = 0;
-        for datagram in &self.batch.received[..count] {
-            let asked = datagram.source.address().map(|ip| SocketAddr::new(ip, self.socket.listener.port()));
-            let peer = Peer::new(datagram.peer, asked.unwrap_or(self.socket.listener), Transport::Udp);
-            let answer = &mut self.batch.answers[ready];
-            match self.pipeline.answer(&datagram.buffer[..datagram.len], &peer, &mut answer.bytes) {
-                Step::Drop => {}
-                Step::Reply => {
-                    (answer.peer, answer.source) = (datagram.peer, datagram.source);
-                    ready += 1;
-                }
-                Step::Miss(miss) => {
-                    let (peer, source) = (datagram.peer, datagram.source);
-                    self.misses.spawn(finish(Arc::clone(&self.socket), Arc::clone(&self.pipeline), miss, peer, source));
-                }
-            }
-        }
-        ready
+    /// What was received.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.buffer[..self.len]
     }
 }
 
-/// Resolves a miss and sends its answer.
-async fn finish(socket: Arc<Socket>, pipeline: Arc<Pipeline>, miss: Miss, peer: SocketAddr, source: Source) {
-    let mut bytes = Vec::new();
-    pipeline.finish(miss, &mut bytes).await;
-    socket.send_all(&[Answer { bytes, peer, source }], &pipeline).await;
-}
-
-/// An empty socket and an interrupted call come again by themselves; so does an ICMP error of an earlier answer. Anything
-/// else (no memory) is given a moment instead of a spinning loop.
-async fn pause_unless_transient(error: &io::Error) {
-    use io::ErrorKind::{ConnectionRefused, Interrupted, WouldBlock};
-    if !matches!(error.kind(), WouldBlock | Interrupted | ConnectionRefused) {
-        tracing::debug!(%error, "cannot receive over UDP");
-        tokio::time::sleep(PAUSE).await;
+impl Answer {
+    /// A place for one.
+    pub(super) fn empty() -> Self {
+        Self { bytes: Vec::new(), peer: NOBODY, source: Source::Bound }
     }
 }
 
 impl Socket {
     /// Takes a bound socket into the runtime; `listener` is the address it is known by.
-    fn new(socket: UdpSocket, listener: SocketAddr) -> io::Result<Self> {
+    pub(super) fn new(socket: UdpSocket, listener: SocketAddr) -> io::Result<Self> {
         Ok(Self { io: tokio::net::UdpSocket::from_std(socket)?, listener, kind: Kind::of(listener) })
+    }
+
+    /// Comes back when the system says that datagrams wait.
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        self.io.readable().await
+    }
+
+    /// The address it is known by, or the one that was asked of a wildcard.
+    pub(super) fn asked_at(&self, source: Source) -> SocketAddr {
+        let asked = source.address().map(|ip| SocketAddr::new(ip, self.listener.port()));
+        asked.unwrap_or(self.listener)
     }
 
     /// Receives as many datagrams as wait, up to a batch, once the system has said that some do. A batch that is not full
     /// has emptied the socket: the runtime is told so at once, and saves the call that would find nothing.
-    fn receive_ready(&self, batch: &mut Batch) -> io::Result<usize> {
+    pub(super) fn receive_ready(&self, batch: &mut [Datagram]) -> io::Result<usize> {
         let mut count = 0;
         let empty = self.io.try_io(Interest::READABLE, || {
             count = self.receive(batch)?;
@@ -226,9 +130,9 @@ impl Socket {
     }
 
     /// Receives as many datagrams as wait, up to a batch; the system is asked even if it has not said that any do.
-    fn receive(&self, batch: &mut Batch) -> io::Result<usize> {
+    pub(super) fn receive(&self, batch: &mut [Datagram]) -> io::Result<usize> {
         HEADERS.with_borrow_mut(|headers| {
-            let received = receive_into(self.io.as_raw_fd(), headers.receiving(self.kind), &mut batch.received)?;
+            let received = receive_into(self.io.as_raw_fd(), headers.receiving(self.kind), batch)?;
             if self.kind.is_wildcard() && !received.all_told {
                 // The kernel shortens the room for packet info when it tells none; the next ones would lose theirs.
                 headers.forget_receiving(self.kind);
@@ -238,7 +142,7 @@ impl Socket {
     }
 
     /// Sends every answer that can be sent; waits while the socket's buffer is full.
-    async fn send_all(&self, mut answers: &[Answer], pipeline: &Pipeline) {
+    pub(super) async fn send_all(&self, mut answers: &[Answer], pipeline: &Pipeline) {
         while let Some(first) = answers.first() {
             let run = answers.iter().take(BATCH).take_while(|answer| answer.source == first.source).count();
             match self.send(&answers[..run]) {
@@ -379,17 +283,6 @@ impl Kind {
     }
 }
 
-impl Batch {
-    fn new() -> Self {
-        let datagram = || Datagram { buffer: Box::new([0; MAX_QUERY]), len: 0, peer: NOBODY, source: Source::Bound };
-        let answer = || Answer { bytes: Vec::new(), peer: NOBODY, source: Source::Bound };
-        Self {
-            received: std::iter::repeat_with(datagram).take(BATCH).collect(),
-            answers: std::iter::repeat_with(answer).take(BATCH).collect(),
-        }
-    }
-}
-
 type Headers = MultiHeaders<SockaddrStorage>;
 
 thread_local! {
@@ -424,7 +317,4 @@ const BATCH: usize = 32;
 /// A longer datagram is cut, and malformed then: no query that a client means is this long.
 const MAX_QUERY: usize = 2048;
 const RECEIVE_BUFFER: usize = 1 << 20;
-const PAUSE: Duration = Duration::from_millis(10);
-/// What a full receive buffer holds, and an end for a stop under load.
-const BATCHES_AFTER_STOP: usize = 64;
 const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);

@@ -53,11 +53,12 @@ pub(super) fn reduce(message: &Message<'_>, question: &Question) -> Result<Kept,
         code @ (rcode::NOERROR | rcode::NXDOMAIN) => u8::try_from(code).unwrap_or_default(),
         code => return Err(Fault::Refused(code)),
     };
-    let mut chain = Chain { message: *message, question, records: Vec::new(), passed: vec![question.name.clone()] };
+    let mut chain = Chain { message: *message, question, records: Vec::new(), targets: Vec::new() };
     let positive = chain.follow()?;
-    let Chain { records, passed, .. } = chain;
-    let authority = if positive { Vec::new() } else { denial(message, question, last(&passed))? };
-    let mut kept = Kept { rcode, answers: records, authority, targets: passed.into_iter().skip(1).collect(), positive };
+    let Chain { records, targets, .. } = chain;
+    let last = targets.last().unwrap_or(&question.name);
+    let authority = if positive { Vec::new() } else { denial(message, question, last)? };
+    let mut kept = Kept { rcode, answers: records, authority, targets, positive };
     add_other_targets(&mut kept)?;
     Ok(kept)
 }
@@ -66,34 +67,37 @@ struct Chain<'m> {
     message: Message<'m>,
     question: &'m Question,
     records: Vec<Record>,
-    passed: Vec<DomainName>,
+    /// The names that it has led to.
+    targets: Vec<DomainName>,
 }
 
 impl<'m> Chain<'m> {
     /// Walks link by link; each link is one pass over the answer section, so time is linear in the message.
     fn follow(&mut self) -> Result<bool, Fault> {
+        let question = self.question;
         for _ in 0..=MAX_LINKS {
-            let name = last(&self.passed).clone();
-            if self.keep(name.as_name(), self.question.record_type, usize::MAX)? > 0 {
+            let target = self.targets.last().cloned();
+            let name = target.as_ref().unwrap_or(&question.name);
+            if self.keep(name.as_name(), question.record_type, usize::MAX)? > 0 {
                 return Ok(true);
             }
             let Some(target) = self.step(name.as_name())? else {
                 return Ok(false);
             };
-            self.passed.push(target);
+            self.targets.push(target);
         }
         Err(Fault::Endless)
     }
 
     /// Keeps the link that leads on from `name`: the first CNAME there, or the one that a DNAME above makes (RFC 6672).
     fn step(&mut self, name: NameRef<'_>) -> Result<Option<DomainName>, Fault> {
-        let alias = self.find(|record| record.kind == kind::CNAME && record.owner.as_name() == name);
+        let alias = self.find(|record| record.kind == kind::CNAME && record.is_owned_by(name));
         let target = alias.map(|record| record.target()).transpose()?;
         let above = self.dname_above(name);
         let rewritten = above.map(|record| rewrite(name, &record)).transpose()?.flatten();
         let rewritten_alike = rewritten.is_some() && (target.is_none() || target == rewritten);
         if let Some(above) = above.filter(|_| rewritten_alike) {
-            self.keep(above.owner.as_name(), kind::DNAME, 1)?;
+            self.keep(above.owner()?.as_name(), kind::DNAME, 1)?;
         }
         if target.is_some() {
             self.keep(name, kind::CNAME, 1)?;
@@ -108,10 +112,10 @@ impl<'m> Chain<'m> {
 
     /// The DNAME that rewrites `name`: the topmost, which hides whatever else stands below it (RFC 6672 §2.4).
     fn dname_above(&self, name: NameRef<'_>) -> Option<RawRecord<'m>> {
-        let is_above = |record: &RawRecord<'_>| is_below(name, record.owner.as_name());
+        let is_above = |record: &RawRecord<'_>| record.owner().is_ok_and(|owner| is_below(name, owner.as_name()));
         let dnames =
             self.message.answers().filter(|record| record.class == kind::CLASS_IN && record.kind == kind::DNAME);
-        dnames.filter(is_above).min_by_key(|record| record.owner.as_name().as_wire().len())
+        dnames.filter(is_above).min_by_key(|record| record.owner().map_or(0, |owner| owner.as_name().as_wire().len()))
     }
 
     fn find(&self, wanted: impl Fn(&RawRecord<'_>) -> bool) -> Option<RawRecord<'m>> {
@@ -123,13 +127,13 @@ impl<'m> Chain<'m> {
         let found = self.message.answers().filter(|record| is_of(record, owner, kind)).take(most);
         let before = self.records.len();
         for record in found {
-            self.records.push(whole(&record)?);
+            self.records.push(whole(&record, owner)?);
         }
         let kept = self.records.len() - before;
         if self.question.dnssec.ok && kept > 0 && kind != kind::RRSIG {
             for record in self.message.answers().filter(|record| is_of(record, owner, kind::RRSIG)) {
                 if read_u16(record.raw_data(), 0)? == kind {
-                    self.records.push(whole(&record)?);
+                    self.records.push(whole(&record, owner)?);
                 }
             }
         }
@@ -137,19 +141,15 @@ impl<'m> Chain<'m> {
     }
 }
 
-fn last(passed: &[DomainName]) -> &DomainName {
-    passed.last().expect("a chain begins with the question's name")
-}
-
 fn is_of(record: &RawRecord<'_>, owner: NameRef<'_>, kind: u16) -> bool {
-    record.kind == kind && record.class == kind::CLASS_IN && record.owner.as_name() == owner
+    record.kind == kind && record.class == kind::CLASS_IN && record.is_owned_by(owner)
 }
 
 fn is_below(name: NameRef<'_>, above: NameRef<'_>) -> bool {
     name != above && name.is_within(above)
 }
 
-fn whole(record: &RawRecord<'_>) -> Result<Record, Malformed> {
+fn whole(record: &RawRecord<'_>, owner: NameRef<'_>) -> Result<Record, Malformed> {
     let data = record.data()?;
     let right_length = match record.kind {
         kind::A => data.len() == 4,
@@ -157,14 +157,13 @@ fn whole(record: &RawRecord<'_>) -> Result<Record, Malformed> {
         _ => true,
     };
     let ttl = if record.ttl > i32::MAX.unsigned_abs() { 0 } else { record.ttl }; // RFC 2181 §8
-    let owner = record.owner.as_name().to_owned();
-    right_length.then_some(Record { owner, kind: record.kind, ttl, data }).ok_or(Malformed)
+    right_length.then(|| Record { owner: owner.to_owned(), kind: record.kind, ttl, data }).ok_or(Malformed)
 }
 
 /// The name with the DNAME's owner replaced by its target; `None` if that is too long for a name (RFC 6672 §2.2).
 fn rewrite(name: NameRef<'_>, record: &RawRecord<'_>) -> Result<Option<DomainName>, Malformed> {
     let target = record.target()?;
-    let kept = name.as_wire().len() - record.owner.as_name().as_wire().len();
+    let kept = name.as_wire().len() - record.owner()?.as_name().as_wire().len();
     let rewritten = [&name.as_wire()[..kept], target.as_wire()].concat();
     Ok(NameBuf::read(&rewritten).ok().map(|name| name.as_name().to_owned()))
 }
@@ -172,24 +171,25 @@ fn rewrite(name: NameRef<'_>, record: &RawRecord<'_>) -> Result<Option<DomainNam
 /// What says that there is nothing: the SOA of a zone that holds the chain's last name (RFC 2308), with the signed
 /// proof from within that zone when the client wants it.
 fn denial(message: &Message<'_>, question: &Question, name: &DomainName) -> Result<Vec<Record>, Malformed> {
-    let soa = message.authority().find(|record| {
-        record.kind == kind::SOA && record.class == kind::CLASS_IN && name.as_name().is_within(record.owner.as_name())
-    });
-    let Some(soa) = soa else {
+    let soas = message.authority().filter(|record| record.kind == kind::SOA && record.class == kind::CLASS_IN);
+    let holds = |owner: &NameBuf| name.as_name().is_within(owner.as_name());
+    let found = soas.filter_map(|soa| Some((soa, soa.owner().ok().filter(holds)?))).next();
+    let Some((soa, zone)) = found else {
         return Ok(Vec::new());
     };
-    let zone = soa.owner.as_name();
-    let mut kept = whole(&soa)?;
+    let zone = zone.as_name();
+    let mut kept = whole(&soa, zone)?;
     let minimum = read_u32(&kept.data, kept.data.len() - 4)?;
     kept.ttl = kept.ttl.min(minimum);
     let mut records = vec![kept];
     if question.dnssec.ok {
         let proofs = message.authority().filter(|record| {
             let proof = matches!(record.kind, kind::RRSIG | kind::NSEC | kind::NSEC3);
-            proof && record.class == kind::CLASS_IN && record.owner.as_name().is_within(zone)
+            let within = || record.owner().is_ok_and(|owner| owner.as_name().is_within(zone));
+            proof && record.class == kind::CLASS_IN && within()
         });
         for record in proofs.filter(|record| !signs_something_else(record)).take(MAX_PROOFS) {
-            records.push(whole(&record)?);
+            records.push(whole(&record, record.owner()?.as_name())?);
         }
     }
     Ok(records)

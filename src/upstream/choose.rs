@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Failure;
 use super::answer::Answer;
+use super::express::Begun;
 use super::inquiry::{Inquiry, Trouble};
 use super::server::Server;
 
@@ -22,6 +23,31 @@ pub(super) async fn choose(servers: &[Arc<Server>], inquiry: Inquiry, deadline: 
     let race = Race::new(order, inquiry);
     race.probe_rested(deadline);
     race.run(deadline).await
+}
+
+/// The same for a question that one server has been asked already: that is the first attempt of the race.
+pub(super) async fn take_over(
+    servers: &[Arc<Server>],
+    inquiry: Inquiry,
+    begun: Begun,
+    deadline: Instant,
+) -> Result<Answer, Failure> {
+    let mut order = rank(servers, Instant::now());
+    order.retain(|server| !Arc::ptr_eq(server, &begun.server));
+    order.insert(0, begun.server.clone());
+    let mut race = Race::new(order, Arc::new(inquiry));
+    race.resume(begun);
+    race.run(deadline).await
+}
+
+/// Which server to ask first, unless it rests or a resting one is due for a try: that takes more than one attempt.
+pub(super) fn first_choice(servers: &[Arc<Server>], now: Instant) -> Option<usize> {
+    if servers.iter().any(|server| server.probe_due(now)) {
+        return None;
+    }
+    let ranked = servers.iter().enumerate().map(|(index, server)| (server.rank(now), index));
+    let ((rests, _), first) = ranked.min()?;
+    (!rests).then_some(first)
 }
 
 /// Servers in the order they are to be asked in: the resting ones last, quick ones first, otherwise as configured.
@@ -75,8 +101,10 @@ impl Race {
         };
         let patience = hedge_delay(first.server.round_trip());
         let mut delay = patience;
-        let mut hedge_at = Instant::now() + delay;
-        self.start_next();
+        let mut hedge_at = first.asked.unwrap_or_else(Instant::now) + delay;
+        if self.attempts.is_empty() {
+            self.start_next();
+        }
         while !self.attempts.is_empty() {
             tokio::select! {
                 biased;
@@ -124,6 +152,22 @@ impl Race {
                 server.succeeded(asked);
             }
             (index, outcome)
+        });
+    }
+
+    /// Takes the attempt that has begun as the first entrant's.
+    fn resume(&mut self, begun: Begun) {
+        self.next = 1;
+        let entrant = &mut self.entrants[0];
+        entrant.asked = Some(begun.asked);
+        let (server, inquiry) = (entrant.server.clone(), self.inquiry.clone());
+        self.attempts.spawn(async move {
+            let asked = begun.asked;
+            let outcome = server.carry_on(&inquiry, begun).await;
+            if outcome.is_ok() {
+                server.succeeded(asked);
+            }
+            (0, outcome)
         });
     }
 
@@ -175,7 +219,8 @@ impl Race {
     }
 }
 
-fn hedge_delay(round_trip: Option<Duration>) -> Duration {
+/// How late an answer has to be for another attempt, by the server's usual round trip.
+pub(super) fn hedge_delay(round_trip: Option<Duration>) -> Duration {
     let delay = round_trip.map_or(*HEDGE.end(), |round_trip| round_trip * HEDGE_ROUND_TRIPS);
     delay.clamp(*HEDGE.start(), *HEDGE.end())
 }

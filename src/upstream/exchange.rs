@@ -15,11 +15,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::Instant;
 
+use super::Question;
 use super::answer::Answer;
 use super::chain::Fault;
 use super::inquiry::{Inquiry, Transport, Trouble};
 use super::query::{Edns, Letters, Query, Reply};
-use super::wire::{HEADER, Message, rcode};
+use super::wire::{HEADER, Layout, Message, rcode};
 
 /// One server, spoken to in the clear.
 #[derive(Debug)]
@@ -34,7 +35,8 @@ pub(super) struct Plain {
 }
 
 /// What the wait for a datagram ended with.
-enum Datagram {
+#[derive(Debug)]
+pub(super) enum Datagram {
     Answer(Box<Answer>),
     /// Cut short, or one of too many that were not the answer.
     AskByStream,
@@ -48,8 +50,39 @@ impl Plain {
         Self { address, folds_case: AtomicBool::new(false), without_edns: Mutex::default(), near_misses, streams }
     }
 
-    async fn ask_with(&self, inquiry: &Inquiry, edns: Edns) -> Result<Answer, Trouble> {
-        match self.ask_by_datagram(inquiry, edns).await? {
+    /// The query for a question as this server is to get it.
+    pub(super) fn query(&self, question: &Question) -> (Query, Edns) {
+        let edns = self.edns();
+        (Query::new(question, self.letters(), edns), edns)
+    }
+
+    /// Counts a datagram that was not the answer waited for.
+    pub(super) fn count_near_miss(&self) {
+        self.near_misses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Goes on from what the wait for the first datagram ended with, over to TCP or without EDNS where that is called for.
+    pub(super) async fn carry_on(
+        &self,
+        inquiry: &Inquiry,
+        edns: Edns,
+        first: Result<Datagram, Trouble>,
+    ) -> Result<Answer, Trouble> {
+        match self.follow(inquiry, edns, first).await {
+            Err(Trouble::Failing(fault @ Fault::Refused(rcode::FORMERR | rcode::NOTIMP))) if edns == Edns::Yes => {
+                self.ask_without_edns(inquiry, fault).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn follow(
+        &self,
+        inquiry: &Inquiry,
+        edns: Edns,
+        datagram: Result<Datagram, Trouble>,
+    ) -> Result<Answer, Trouble> {
+        match datagram? {
             Datagram::Answer(answer) => Ok(*answer),
             Datagram::AskByStream => self.ask_by_stream(inquiry, edns).await,
             Datagram::OtherLetters => match self.ask_by_stream(inquiry, edns).await {
@@ -61,31 +94,25 @@ impl Plain {
 
     /// For a server that does not understand queries with EDNS (RFC 6891 §6.2.2).
     async fn ask_without_edns(&self, inquiry: &Inquiry, fault: Fault) -> Result<Answer, Trouble> {
-        let answer = self.ask_with(inquiry, Edns::No).await.map_err(|_no_better| Trouble::Failing(fault))?;
+        let datagram = self.ask_by_datagram(inquiry, Edns::No).await;
+        let answer = self.follow(inquiry, Edns::No, datagram).await.map_err(|_no_better| Trouble::Failing(fault))?;
         *self.without_edns.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + WITHOUT_EDNS);
         Ok(answer)
     }
 
     async fn ask_by_datagram(&self, inquiry: &Inquiry, edns: Edns) -> Result<Datagram, Trouble> {
         let query = Query::new(&inquiry.question, self.letters(), edns);
-        let socket = self.socket().await?;
+        let socket = self.socket()?;
         inquiry.spend_packet()?;
         socket.send(query.as_bytes()).await.map_err(Trouble::dead)?;
         let mut buffer = vec![0; RECEIVE_BUFFER];
         for _ in 0..MAX_NEAR_MISSES {
             let length = socket.recv(&mut buffer).await.map_err(Trouble::dead)?;
-            match query.recognise(&buffer[..length]) {
-                Reply::Ours(message) if message.truncated() => return Ok(Datagram::AskByStream),
-                Reply::Ours(_) => match read_answer(&mut buffer[..length], inquiry) {
-                    Ok(answer) => return Ok(Datagram::Answer(Box::new(answer))),
-                    Err(Fault::Malformed) => {}
-                    Err(fault) => return Err(Trouble::Failing(fault)),
-                },
-                Reply::OtherLetters(_) => return Ok(Datagram::OtherLetters),
-                Reply::NotUnderstood(code) if edns == Edns::Yes => return Err(Trouble::Failing(Fault::Refused(code))),
-                Reply::NotUnderstood(_) | Reply::Foreign => {}
+            let put = Put { query: &query, edns, question: &inquiry.question };
+            if let Some(end) = read_datagram(&mut buffer[..length], &put, inquiry.max_ttl) {
+                return end;
             }
-            self.near_misses.fetch_add(1, Ordering::Relaxed);
+            self.count_near_miss();
         }
         Ok(Datagram::AskByStream)
     }
@@ -107,7 +134,8 @@ impl Plain {
         if message.truncated() {
             return Err(Trouble::Failing(Fault::Malformed));
         }
-        read_answer(&mut response, inquiry).map_err(Trouble::Failing)
+        let layout = message.layout();
+        read_answer(&mut response, layout, &inquiry.question, inquiry.max_ttl).map_err(Trouble::Failing)
     }
 
     /// For a server that changes the letters and has no TCP: what is left is the random port and id.
@@ -119,16 +147,16 @@ impl Plain {
         }
     }
 
-    /// A socket of its own for each question: a port that the kernel picks at random, and only this server's
-    /// datagrams and its host's ICMP errors come in, so a dead port is noticed at once.
-    async fn socket(&self) -> Result<UdpSocket, Trouble> {
+    /// A new socket: a port that the kernel picks at random, and only this server's datagrams and its host's ICMP errors
+    /// come in, so a dead port is noticed at once.
+    pub(super) fn socket(&self) -> Result<UdpSocket, Trouble> {
         let any: SocketAddr = match self.address {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
         };
-        let socket = UdpSocket::bind(any).await.map_err(Trouble::Local)?;
-        socket.connect(self.address).await.map_err(Trouble::dead)?;
-        Ok(socket)
+        let socket = std::net::UdpSocket::bind(any).map_err(Trouble::Local)?;
+        socket.connect(self.address).map_err(Trouble::dead)?;
+        socket.set_nonblocking(true).and_then(|()| UdpSocket::from_std(socket)).map_err(Trouble::Local)
     }
 
     fn edns(&self) -> Edns {
@@ -145,12 +173,12 @@ impl Plain {
 impl Transport for Plain {
     async fn ask(&self, inquiry: &Inquiry) -> Result<Answer, Trouble> {
         let edns = self.edns();
-        match self.ask_with(inquiry, edns).await {
-            Err(Trouble::Failing(fault @ Fault::Refused(rcode::FORMERR | rcode::NOTIMP))) if edns == Edns::Yes => {
-                self.ask_without_edns(inquiry, fault).await
-            }
-            outcome => outcome,
-        }
+        let first = self.ask_by_datagram(inquiry, edns).await;
+        self.carry_on(inquiry, edns, first).await
+    }
+
+    fn plain(&self) -> Option<&Plain> {
+        Some(self)
     }
 
     fn near_misses(&self) -> u64 {
@@ -162,13 +190,39 @@ impl Transport for Plain {
     }
 }
 
-/// Reads a response whose question is the inquiry's, in whatever letters. Names in records may point at the question, and
-/// are to have the letters of the name, not those that were mixed for the server.
-fn read_answer(response: &mut [u8], inquiry: &Inquiry) -> Result<Answer, Fault> {
-    let name = inquiry.question.name.as_wire();
+/// A question as it was put to a server.
+pub(super) struct Put<'a> {
+    pub(super) query: &'a Query,
+    pub(super) edns: Edns,
+    pub(super) question: &'a Question,
+}
+
+/// Ends the wait for a datagram, if this is one to end it: anything else is ignored.
+pub(super) fn read_datagram(
+    datagram: &mut [u8],
+    put: &Put<'_>,
+    max_ttl: Duration,
+) -> Option<Result<Datagram, Trouble>> {
+    match put.query.recognise(datagram) {
+        Reply::Ours(message) if message.truncated() => Some(Ok(Datagram::AskByStream)),
+        Reply::Ours(message) => match read_answer(datagram, message.layout(), put.question, max_ttl) {
+            Ok(answer) => Some(Ok(Datagram::Answer(Box::new(answer)))),
+            Err(Fault::Malformed) => None,
+            Err(fault) => Some(Err(Trouble::Failing(fault))),
+        },
+        Reply::OtherLetters(_) => Some(Ok(Datagram::OtherLetters)),
+        Reply::NotUnderstood(code) if put.edns == Edns::Yes => Some(Err(Trouble::Failing(Fault::Refused(code)))),
+        Reply::NotUnderstood(_) | Reply::Foreign => None,
+    }
+}
+
+/// Reads a response whose question is this one, in whatever letters. Names in records may point at the question, and are
+/// to have the letters of the name, not those that were mixed for the server.
+fn read_answer(response: &mut [u8], layout: Layout, question: &Question, max_ttl: Duration) -> Result<Answer, Fault> {
+    let name = question.name.as_wire();
     let echoed = response.get_mut(HEADER..HEADER + name.len()).ok_or(Fault::Malformed)?;
     echoed.copy_from_slice(name);
-    Answer::read(&Message::parse(response)?, &inquiry.question, inquiry.max_ttl)
+    Answer::read(&Message::again(response, layout), question, max_ttl)
 }
 
 /// Sends one message over a connection of its own and reads one (RFC 7766 §8). Waits as long as its caller lets it.
@@ -184,9 +238,9 @@ async fn exchange_framed(server: SocketAddr, query: &[u8]) -> Result<Vec<u8>, Tr
 }
 
 /// Datagrams that are not the answer, after which the question goes to TCP: someone may be guessing (RFC 5452 §9.2).
-const MAX_NEAR_MISSES: u32 = 20;
+pub(super) const MAX_NEAR_MISSES: u32 = 20;
 /// Room for servers that send more than they were told to.
-const RECEIVE_BUFFER: usize = 4096;
+pub(super) const RECEIVE_BUFFER: usize = 4096;
 /// How long a server that knows no EDNS is asked without: it may be replaced by one that does.
 const WITHOUT_EDNS: Duration = Duration::from_secs(15 * 60);
 

@@ -1,6 +1,7 @@
 //! One question on its way to servers: what it may cost, the ways to put it, and how that can fail.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
@@ -9,12 +10,18 @@ use async_trait::async_trait;
 use super::Question;
 use super::answer::Answer;
 use super::chain::Fault;
+use super::exchange::Plain;
 
 /// One way to put a question to one server. Dropping the future gives the attempt up.
 #[async_trait]
 pub(super) trait Transport: Send + Sync + std::fmt::Debug {
     /// Asks once, waiting as long as the caller lets it.
     async fn ask(&self, inquiry: &Inquiry) -> Result<Answer, Trouble>;
+
+    /// The transport, if it is plain DNS: then questions can share its sockets.
+    fn plain(&self) -> Option<&Plain> {
+        None
+    }
 
     /// How many messages came that were not the answer waited for.
     fn near_misses(&self) -> u64 {
@@ -30,7 +37,7 @@ pub(super) trait Transport: Send + Sync + std::fmt::Debug {
 /// One question on its way, with what it may still cost.
 #[derive(Debug)]
 pub(super) struct Inquiry {
-    pub(super) question: Question,
+    pub(super) question: Arc<Question>,
     pub(super) max_ttl: Duration,
     packets_left: AtomicU8,
 }
@@ -54,8 +61,13 @@ pub(super) enum Trouble {
 
 impl Inquiry {
     /// A question with its whole allowance.
-    pub(super) fn new(question: Question, max_ttl: Duration) -> Self {
-        Self { question, max_ttl, packets_left: AtomicU8::new(MAX_PACKETS) }
+    pub(super) fn new(question: impl Into<Arc<Question>>, max_ttl: Duration) -> Self {
+        Self { question: question.into(), max_ttl, packets_left: AtomicU8::new(MAX_PACKETS) }
+    }
+
+    /// The same when one packet has been sent already.
+    pub(super) fn after_a_packet(question: Arc<Question>, max_ttl: Duration) -> Self {
+        Self { question, max_ttl, packets_left: AtomicU8::new(MAX_PACKETS - 1) }
     }
 
     /// Takes one packet off the allowance.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! Resolver::probe ─▶ cache ─ miss ─▶ Resolver::resolve ─▶ flights (one for equal questions) ─▶ routes ─▶ choose
-//!                      ▲                                                                                  │
+//!                      ▲                   Express::ask ─▶     ┌── anything unusual ────────────────────▶  │
+//!                      │                                    express ◀─▶ line (a socket for many questions) │
 //!                      └────────── answer (chain: only what the question justifies) ◀── exchange or encrypted
 //! ```
 
@@ -14,8 +15,10 @@ mod choose;
 mod counters;
 mod encrypted;
 mod exchange;
+mod express;
 mod flights;
 mod inquiry;
+mod line;
 mod own;
 mod query;
 mod routes;
@@ -31,7 +34,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 pub use self::answer::Answer;
@@ -39,15 +43,18 @@ pub use self::answer::Answer;
 pub use self::cache::Content;
 pub use self::chain::Fault;
 pub use self::counters::Counters;
+pub use self::express::{Arrival, Express};
+pub use self::flights::Landing;
 pub use self::server::ServerCounters;
 
 use self::cache::{Cache, Key};
-use self::choose::choose;
+use self::choose::{choose, take_over};
 use self::counters::Totals;
-use self::flights::{Boarding, Flights, Landing};
+use self::express::Begun;
+use self::flights::{Boarding, Flight, Flights};
 use self::inquiry::Inquiry;
 use self::own::Own;
-use self::routes::Routes;
+use self::routes::{Group, Routes};
 use self::system::{SystemPaths, SystemServers};
 use crate::config::{self, UpstreamServer};
 use crate::name::{DomainName, NameRef};
@@ -77,7 +84,7 @@ pub struct Lookup<'a> {
 /// A [`Lookup`] that outlives the packet it came in.
 #[derive(Clone, Debug)]
 pub struct OwnedLookup {
-    question: Question,
+    question: Arc<Question>,
     servers: Box<[SocketAddr]>,
 }
 
@@ -162,12 +169,14 @@ pub struct Resolver {
     timeout: Duration,
     max_ttl: Duration,
     totals: Totals,
+    /// Where questions are asked that take more than a datagram and its answer.
+    runtime: Handle,
 }
 
 impl Lookup<'_> {
     /// A copy that can be kept.
     pub fn to_owned(&self) -> OwnedLookup {
-        OwnedLookup { question: self.question(), servers: self.servers.into() }
+        OwnedLookup { question: Arc::new(self.question()), servers: self.servers.into() }
     }
 
     fn question(&self) -> Question {
@@ -178,7 +187,7 @@ impl Lookup<'_> {
 impl OwnedLookup {
     /// The same, borrowed.
     pub fn as_lookup(&self) -> Lookup<'_> {
-        let Question { name, record_type, dnssec } = &self.question;
+        let Question { name, record_type, dnssec } = &*self.question;
         Lookup { name: name.as_name(), record_type: *record_type, dnssec: *dnssec, servers: &self.servers }
     }
 }
@@ -215,6 +224,7 @@ impl Resolver {
             timeout: upstream.timeout,
             max_ttl: cache.max_ttl,
             totals: Totals::default(),
+            runtime: Handle::current(),
         });
         if resolver.routes.lead_nowhere() {
             tracing::warn!("{}", UpstreamError::NoSystemServer);
@@ -233,17 +243,15 @@ impl Resolver {
     /// Answers a question that [`probe`](Self::probe) missed, within the upstream time-out. Equal questions share one
     /// flight; it goes on when whoever started it stops waiting.
     pub async fn resolve(self: &Arc<Self>, lookup: OwnedLookup) -> Resolution {
-        let mut landing = match self.board(lookup, Occasion::Miss) {
-            Ok(landing) => landing,
-            Err(resolution) => return resolution,
-        };
-        let landed = landing.wait_for(Option::is_some).await.ok().and_then(|resolution| resolution.clone());
-        landed.unwrap_or(Resolution::Failed(Failure::Unreachable))
+        match self.set_out(lookup, Occasion::Miss) {
+            Ok(landing) => landing.resolution().await,
+            Err(resolution) => resolution,
+        }
     }
 
     /// Renews an answer in the background, unless that is under way or too much else is.
     pub fn refresh(self: &Arc<Self>, lookup: OwnedLookup) {
-        if self.board(lookup, Occasion::Refresh).is_ok() {
+        if self.set_out(lookup, Occasion::Refresh).is_ok() {
             self.totals.refreshed.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -278,35 +286,60 @@ enum Occasion {
     Refresh,
 }
 
+/// A question on its way to servers. Others wait for its flight; it counts among those under way until it is dropped.
+#[derive(Debug)]
+struct Voyage {
+    flight: Flight,
+    servers: Box<[SocketAddr]>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Voyage {
+    fn question(&self) -> &Arc<Question> {
+        &self.flight.key().0
+    }
+
+    fn lookup(&self) -> Lookup<'_> {
+        let Question { name, record_type, dnssec } = &**self.question();
+        Lookup { name: name.as_name(), record_type: *record_type, dnssec: *dnssec, servers: &self.servers }
+    }
+
+    fn key(&self) -> Key<'_> {
+        let (question, route) = self.flight.key();
+        let Question { name, record_type, dnssec } = &**question;
+        Key { name: name.as_name(), record_type: *record_type, dnssec: *dnssec, route: *route }
+    }
+}
+
 impl Resolver {
+    /// Sees to it that the question is on its way. Comes back with its end if it is known at once.
+    fn set_out(self: &Arc<Self>, lookup: OwnedLookup, occasion: Occasion) -> Result<Landing, Resolution> {
+        Ok(match self.board(lookup, occasion)? {
+            Boarding::Joined(landing) => landing,
+            Boarding::Started(voyage) => self.ask(voyage),
+        })
+    }
+
     /// Joins the flight of an equal question or starts one. Comes back at once if that is not needed, since the answer
     /// came between, or not possible.
-    fn board(self: &Arc<Self>, lookup: OwnedLookup, occasion: Occasion) -> Result<Landing, Resolution> {
+    fn board(&self, lookup: OwnedLookup, occasion: Occasion) -> Result<Boarding<Voyage>, Resolution> {
         let key = (lookup.question.clone(), self.routes.id(&lookup.as_lookup()));
-        let route = key.1;
-        let mut permit = None;
         let boarding = self.flights.board(key, || {
             if occasion == Occasion::Miss {
                 self.known(&lookup)?;
             }
-            permit = Some(self.permits.clone().try_acquire_owned().map_err(|_| self.turn_away(&lookup))?);
-            Ok(())
+            self.permits.clone().try_acquire_owned().map_err(|_| self.turn_away(&lookup))
         })?;
-        match boarding {
+        Ok(match boarding {
+            Boarding::Started((flight, permit)) => {
+                self.totals.asked.fetch_add(1, Ordering::Relaxed);
+                Boarding::Started(Voyage { flight, servers: lookup.servers, _permit: permit })
+            }
             Boarding::Joined(landing) => {
                 self.totals.coalesced.fetch_add(1, Ordering::Relaxed);
-                Ok(landing)
+                Boarding::Joined(landing)
             }
-            Boarding::Started(landing, flight) => {
-                let resolver = self.clone();
-                tokio::spawn(async move {
-                    let resolution = resolver.ask(&lookup, route).await;
-                    flight.land(resolution);
-                    drop(permit);
-                });
-                Ok(landing)
-            }
-        }
+        })
     }
 
     /// What the cache has come to know since it was probed.
@@ -323,28 +356,49 @@ impl Resolver {
         self.stale_or(self.key(&lookup.as_lookup()), Failure::Busy)
     }
 
-    /// Asks the servers, and lets the cache know how it went.
-    async fn ask(&self, lookup: &OwnedLookup, route: u64) -> Resolution {
-        self.totals.asked.fetch_add(1, Ordering::Relaxed);
-        let lookup_ref = lookup.as_lookup();
-        let servers = self.routes.servers(&lookup_ref);
-        let inquiry = Inquiry::new(lookup.question.clone(), self.max_ttl);
-        let outcome = choose(&servers, inquiry, Instant::now() + self.timeout).await;
-        let key = Key { route, ..self.key(&lookup_ref) };
-        match outcome {
+    /// Asks the servers in a task.
+    fn ask(self: &Arc<Self>, voyage: Voyage) -> Landing {
+        let (resolver, landing) = (self.clone(), voyage.flight.landing());
+        self.runtime.spawn(async move {
+            let servers = resolver.routes.servers(&voyage.lookup());
+            let inquiry = Inquiry::new(voyage.question().clone(), resolver.max_ttl);
+            let outcome = choose(&servers, inquiry, Instant::now() + resolver.timeout).await;
+            let _told = resolver.land(voyage, outcome.map(Box::new));
+        });
+        landing
+    }
+
+    /// Goes on in a task with a question that one server has been asked.
+    fn take_over(self: &Arc<Self>, voyage: Voyage, servers: Group, begun: Begun) -> Landing {
+        let (resolver, landing) = (self.clone(), voyage.flight.landing());
+        self.runtime.spawn(async move {
+            let inquiry = Inquiry::after_a_packet(voyage.question().clone(), resolver.max_ttl);
+            let deadline = begun.asked + resolver.timeout;
+            let outcome = take_over(&servers, inquiry, begun, deadline).await;
+            let _told = resolver.land(voyage, outcome.map(Box::new));
+        });
+        landing
+    }
+
+    /// Lets the cache know how the question went, then those who wait for it.
+    fn land(&self, voyage: Voyage, outcome: Result<Box<Answer>, Failure>) -> Resolution {
+        let (key, now) = (voyage.key(), Instant::now());
+        let resolution = match outcome {
             Ok(answer) => {
-                let answer = Arc::new(answer);
-                self.cache.store(key, &answer, Instant::now());
+                let answer = Arc::from(answer);
+                self.cache.store(key, &answer, now);
                 Resolution::Answer(Held { answer, age: Duration::ZERO, stale: false, refresh_due: false })
             }
             Err(failure) => {
                 self.totals.failed.fetch_add(1, Ordering::Relaxed);
                 if failure != Failure::Busy {
-                    self.cache.fail(key, failure, Instant::now());
+                    self.cache.fail(key, failure, now);
                 }
                 self.stale_or(key, failure)
             }
-        }
+        };
+        voyage.flight.land(resolution.clone());
+        resolution
     }
 
     fn stale_or(&self, key: Key<'_>, failure: Failure) -> Resolution {

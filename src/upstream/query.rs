@@ -61,6 +61,16 @@ impl Query {
         Self { bytes, question_end }
     }
 
+    /// The id.
+    pub(super) fn id(&self) -> u16 {
+        u16::from_be_bytes([self.bytes[0], self.bytes[1]])
+    }
+
+    /// Takes another random id.
+    pub(super) fn renew_id(&mut self) {
+        self.bytes[..2].copy_from_slice(&rand::random::<u16>().to_be_bytes());
+    }
+
     /// The message.
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.bytes
@@ -81,7 +91,8 @@ impl Query {
         (answers_this && matches!(code, rcode::FORMERR | rcode::NOTIMP)).then_some(code)
     }
 
-    fn question(&self) -> &[u8] {
+    /// The question as it stands, in the letters that were sent: name, type, class.
+    pub(super) fn question(&self) -> &[u8] {
         &self.bytes[HEADER..self.question_end]
     }
 
@@ -109,9 +120,9 @@ fn split_question(question: &[u8]) -> (&[u8], &[u8]) {
 fn mix_case(name: &mut [u8]) {
     let coins: [u8; 32] = rand::random();
     for (index, byte) in name.iter_mut().enumerate() {
-        if byte.is_ascii_lowercase() && coins[index / 8] >> (index % 8) & 1 == 1 {
-            byte.make_ascii_uppercase();
-        }
+        let coin = coins[index / 8] >> (index % 8) & 1;
+        // Without a branch: nobody foresees a coin.
+        *byte ^= (u8::from(byte.is_ascii_lowercase()) & coin) << 5;
     }
 }
 

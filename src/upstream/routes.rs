@@ -35,7 +35,8 @@ struct Table {
     domains: HashMap<DomainName, Group>,
 }
 
-type Group = Arc<[Arc<Server>]>;
+/// Servers that answer for the same names.
+pub(super) type Group = Arc<[Arc<Server>]>;
 
 impl Routes {
     /// The routes of the settings, with the host's servers where those say `system`: it may have none yet.

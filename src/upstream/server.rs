@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::answer::Answer;
+use super::exchange::Plain;
+use super::express::Begun;
 use super::inquiry::{Inquiry, Transport, Trouble};
 
 /// A server with its history. Shared by every route that leads to it.
@@ -58,11 +60,38 @@ impl Server {
     }
 
     pub(super) async fn ask(&self, inquiry: &Inquiry) -> Result<Answer, Trouble> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.count_asked();
         let outcome = self.transport.ask(inquiry).await;
-        let counter = if outcome.is_ok() { &self.answered } else { &self.failed };
-        counter.fetch_add(1, Ordering::Relaxed);
+        self.count_ended(outcome.is_ok());
         outcome
+    }
+
+    /// Brings an attempt to its end whose datagram is on its way.
+    pub(super) async fn carry_on(&self, inquiry: &Inquiry, begun: Begun) -> Result<Answer, Trouble> {
+        // Who began it dropped it only if this worker ends.
+        let first = begun.datagram.await.unwrap_or(Err(Trouble::Spent));
+        let outcome = match self.plain() {
+            Some(plain) => plain.carry_on(inquiry, begun.edns, first).await,
+            None => self.transport.ask(inquiry).await,
+        };
+        self.count_ended(outcome.is_ok());
+        outcome
+    }
+
+    /// The way to ask it, if that is plain DNS.
+    pub(super) fn plain(&self) -> Option<&Plain> {
+        self.transport.plain()
+    }
+
+    /// Counts an attempt.
+    pub(super) fn count_asked(&self) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts the end of an attempt.
+    pub(super) fn count_ended(&self, answered: bool) {
+        let counter = if answered { &self.answered } else { &self.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Where the server stands among others: resting ones behind, then by round trip.
@@ -105,7 +134,12 @@ impl Server {
         health.probe_at = Some(now + rest);
     }
 
-    /// Whether the server has rested long enough to be tried; true once, until that try has had its time.
+    /// Whether the server has rested long enough to be tried.
+    pub(super) fn probe_due(&self, now: Instant) -> bool {
+        self.health().probe_at.is_some_and(|at| at <= now)
+    }
+
+    /// The same, and claims the try: true once, until that try has had its time.
     pub(super) fn claim_probe(&self, now: Instant) -> bool {
         let mut health = self.health();
         let due = health.probe_at.is_some_and(|at| at <= now);

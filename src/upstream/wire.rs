@@ -3,8 +3,6 @@
 //! Nothing here allocates by what a message claims, compression pointers only lead backwards (RFC 9267), and reading
 //! costs time linear in the message. Knows nothing of what a message is good for.
 
-use std::collections::HashMap;
-
 use crate::name::{DomainName, MAX_LABEL, MAX_NAME, NameBuf, NameRef};
 
 /// Record types and the one class that this module tree speaks of by name.
@@ -47,6 +45,11 @@ pub(super) const RD: u16 = 0x0100;
 pub(super) const CD: u16 = 0x0010;
 /// More pointers than a name can have labels.
 const MAX_HOPS: usize = 127;
+/// Room for the records of most answers.
+const USUAL_RECORDS: usize = 68;
+const USUAL_LABELS: usize = 8;
+/// Names that are pointed at: more than any answer has that is not made to cost time.
+const MAX_KNOWN: usize = 64;
 
 /// The bytes are no DNS message, or a record in them is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +60,12 @@ pub(super) struct Malformed;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Message<'a> {
     bytes: &'a [u8],
+    layout: Layout,
+}
+
+/// Where the parts of a message stand.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
     question_end: usize,
     authorities: usize,
     additionals: usize,
@@ -67,7 +76,7 @@ pub(super) struct Message<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RawRecord<'a> {
     message: &'a [u8],
-    pub(super) owner: NameBuf,
+    owner: usize,
     pub(super) kind: u16,
     pub(super) class: u16,
     pub(super) ttl: u32,
@@ -88,14 +97,24 @@ impl<'a> Message<'a> {
         if bytes.len() < question_end {
             return Err(Malformed);
         }
-        let mut message =
-            Self { bytes, question_end, authorities: question_end, additionals: question_end, end: question_end };
+        let mut layout =
+            Layout { question_end, authorities: question_end, additionals: question_end, end: question_end };
         if flags & TC == 0 {
-            message.authorities = skip_records(bytes, question_end, read_u16(bytes, 6)?)?;
-            message.additionals = skip_records(bytes, message.authorities, read_u16(bytes, 8)?)?;
-            message.end = skip_records(bytes, message.additionals, read_u16(bytes, 10)?)?;
+            layout.authorities = skip_records(bytes, question_end, read_u16(bytes, 6)?)?;
+            layout.additionals = skip_records(bytes, layout.authorities, read_u16(bytes, 8)?)?;
+            layout.end = skip_records(bytes, layout.additionals, read_u16(bytes, 10)?)?;
         }
-        Ok(message)
+        Ok(Self { bytes, layout })
+    }
+
+    /// The message that was laid out so, when no more than the case of letters has changed in it since.
+    pub(super) fn again(bytes: &'a [u8], layout: Layout) -> Self {
+        Self { bytes, layout }
+    }
+
+    /// Where its parts stand.
+    pub(super) fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// The id that the sender chose.
@@ -110,24 +129,24 @@ impl<'a> Message<'a> {
 
     /// The question as it stands: name, type, class.
     pub(super) fn question(&self) -> &'a [u8] {
-        &self.bytes[HEADER..self.question_end]
+        &self.bytes[HEADER..self.layout.question_end]
     }
 
     /// The response code, with the upper bits of an OPT record (RFC 6891 §6.1.3).
     pub(super) fn rcode(&self) -> u16 {
-        let upper = self.section(self.additionals, self.end).find(|record| record.kind == kind::OPT);
+        let upper = self.section(self.layout.additionals, self.layout.end).find(|record| record.kind == kind::OPT);
         let upper = upper.map_or(0, |opt| u16::from(opt.ttl.to_be_bytes()[0]) << 4);
         upper | u16::from(self.bytes[3] & 0x0f)
     }
 
     /// The records of the answer section.
     pub(super) fn answers(&self) -> impl Iterator<Item = RawRecord<'a>> + use<'a> {
-        self.section(self.question_end, self.authorities)
+        self.section(self.layout.question_end, self.layout.authorities)
     }
 
     /// The records of the authority section.
     pub(super) fn authority(&self) -> impl Iterator<Item = RawRecord<'a>> + use<'a> {
-        self.section(self.authorities, self.additionals)
+        self.section(self.layout.authorities, self.layout.additionals)
     }
 
     fn section(&self, start: usize, end: usize) -> impl Iterator<Item = RawRecord<'a>> + use<'a> {
@@ -142,6 +161,18 @@ impl<'a> Message<'a> {
 }
 
 impl<'a> RawRecord<'a> {
+    /// Whose record it is, whole and in lower case.
+    pub(super) fn owner(&self) -> Result<NameBuf, Malformed> {
+        let mut owner = [0; MAX_NAME];
+        expand_into(self.message, self.owner, &mut owner)?;
+        NameBuf::read(&owner).map_err(|_| Malformed)
+    }
+
+    /// Whether it is a record of this name.
+    pub(super) fn is_owned_by(&self, name: NameRef<'_>) -> bool {
+        is_name(self.message, self.owner, name)
+    }
+
     /// The data as it came: names in it may be compressed.
     pub(super) fn raw_data(&self) -> &'a [u8] {
         &self.message[self.data..self.end]
@@ -177,17 +208,20 @@ impl<'a> RawRecord<'a> {
     }
 }
 
-/// A message being written. Names are compressed against every name written before, the question's at offset 12 first.
+/// A message being written. Names are compressed against the names written before, the question's at offset 12 first.
 #[derive(Debug)]
 pub(super) struct Writer {
     bytes: Vec<u8>,
-    known: HashMap<Vec<u8>, u16>,
+    /// Where names stand that can be pointed at.
+    known: Vec<u16>,
 }
 
 impl Writer {
     /// Begins a message of zeroed header and question.
     pub(super) fn new(name: NameRef<'_>, record_type: u16) -> Self {
-        let mut writer = Self { bytes: vec![0; HEADER], known: HashMap::new() };
+        let mut bytes = Vec::with_capacity(HEADER + name.as_wire().len() + USUAL_RECORDS);
+        bytes.resize(HEADER, 0);
+        let mut writer = Self { bytes, known: Vec::with_capacity(USUAL_LABELS) };
         writer.name(name);
         writer.bytes.extend_from_slice(&record_type.to_be_bytes());
         writer.bytes.extend_from_slice(&kind::CLASS_IN.to_be_bytes());
@@ -206,12 +240,12 @@ impl Writer {
                 self.bytes.push(0);
                 return;
             }
-            if let Some(offset) = self.known.get(suffix.as_wire()) {
+            if let Some(offset) = self.known.iter().find(|at| is_name(&self.bytes, usize::from(**at), suffix)) {
                 self.bytes.extend_from_slice(&(0xc000 | offset).to_be_bytes());
                 return;
             }
-            if let Ok(offset @ ..0x4000) = u16::try_from(self.bytes.len()) {
-                self.known.insert(suffix.as_wire().to_vec(), offset);
+            if let (Ok(offset @ ..0x4000), ..MAX_KNOWN) = (u16::try_from(self.bytes.len()), self.known.len()) {
+                self.known.push(offset);
             }
             let label = usize::from(suffix.as_wire()[0]);
             self.bytes.extend_from_slice(&suffix.as_wire()[..=label]);
@@ -283,9 +317,7 @@ fn skip_records(bytes: &[u8], mut at: usize, count: u16) -> Result<usize, Malfor
 }
 
 fn read_record(message: &[u8], at: usize) -> Result<RawRecord<'_>, Malformed> {
-    let mut owner = [0; MAX_NAME];
-    let fixed = expand_into(message, at, &mut owner)?.1;
-    let owner = NameBuf::read(&owner).map_err(|_| Malformed)?;
+    let (owner, fixed) = (at, skip_name(message, at)?);
     let data = fixed + 10;
     let end = data + usize::from(read_u16(message, fixed + 8)?);
     if end > message.len() {
@@ -297,19 +329,37 @@ fn read_record(message: &[u8], at: usize) -> Result<RawRecord<'_>, Malformed> {
 
 /// The place after the name at `at`.
 fn skip_name(message: &[u8], at: usize) -> Result<usize, Malformed> {
-    expand_into(message, at, &mut [0; MAX_NAME]).map(|(_, end)| end)
+    walk(message, at, |_label| {})
+}
+
+/// Whether the name at `at` is this one, in whatever letters.
+fn is_name(message: &[u8], at: usize, name: NameRef<'_>) -> bool {
+    let mut rest = Some(name.as_wire());
+    let walked = walk(message, at, |label| {
+        let split = rest.and_then(|rest| rest.split_at_checked(label.len()));
+        rest = split.filter(|(own, _)| own.eq_ignore_ascii_case(label)).map(|(_, rest)| rest);
+    });
+    walked.is_ok() && rest.is_some_and(<[u8]>::is_empty)
 }
 
 /// Appends the name at `at`, whole and in its own case; returns the place after it.
 fn expand(message: &[u8], at: usize, out: &mut Vec<u8>) -> Result<usize, Malformed> {
-    let mut name = [0; MAX_NAME];
-    let (length, end) = expand_into(message, at, &mut name)?;
-    out.extend_from_slice(&name[..length]);
-    Ok(end)
+    walk(message, at, |label| out.extend_from_slice(label))
 }
 
-/// Copies the name at `at` into `out`, following pointers; returns its length and the place after it in the message.
-fn expand_into(message: &[u8], mut at: usize, out: &mut [u8; MAX_NAME]) -> Result<(usize, usize), Malformed> {
+/// Copies the name at `at` into `out`.
+fn expand_into(message: &[u8], at: usize, out: &mut [u8; MAX_NAME]) -> Result<(), Malformed> {
+    let mut length = 0;
+    walk(message, at, |label| {
+        out[length..length + label.len()].copy_from_slice(label);
+        length += label.len();
+    })?;
+    Ok(())
+}
+
+/// Hands each label of the name at `at` to `each`, its length before it, following pointers; they are 255 bytes together
+/// at most. Returns the place after the name in the message.
+fn walk<'m>(message: &'m [u8], mut at: usize, mut each: impl FnMut(&'m [u8])) -> Result<usize, Malformed> {
     let mut length = 0;
     let mut end = None;
     for _ in 0..=MAX_HOPS {
@@ -319,12 +369,14 @@ fn expand_into(message: &[u8], mut at: usize, out: &mut [u8; MAX_NAME]) -> Resul
             if label > MAX_LABEL {
                 break;
             }
-            let bytes = message.get(at..=at + label).ok_or(Malformed)?;
-            out.get_mut(length..=length + label).ok_or(Malformed)?.copy_from_slice(bytes);
             length += label + 1;
+            if length > MAX_NAME {
+                return Err(Malformed);
+            }
+            each(message.get(at..=at + label).ok_or(Malformed)?);
             at += label + 1;
             if label == 0 {
-                return Ok((length, end.unwrap_or(at)));
+                return Ok(end.unwrap_or(at));
             }
         }
         let pointer = read_u16(message, at)?;

@@ -160,6 +160,60 @@ async fn more_datagrams_than_a_batch_are_all_answered() {
 }
 
 #[tokio::test]
+async fn equal_questions_of_different_clients_and_transports_are_one_upstream() {
+    let served = Served::on(&["127.0.0.1:0", "127.0.0.1:0"]).await;
+    let name = "held.good.example";
+    let mut clients = Vec::new();
+    for (address, _) in served.addresses.iter().filter(|(_, transport)| *transport == Transport::Udp) {
+        for _ in 0..3 {
+            let client = client_of(*address).await;
+            client.send(&query(name, RecordType::A)).await.unwrap();
+            clients.push(client);
+        }
+    }
+    let mut stream = send_tcp(served.addresses[0].0, &[query(name, RecordType::A)]).await;
+    served.lab.upstream.wait_for(name).await;
+    served.lab.upstream.release();
+    for client in &clients {
+        assert_eq!(receive(client).await.metadata.response_code, ResponseCode::NoError);
+    }
+    assert_eq!(receive_tcp(&mut stream).await.metadata.response_code, ResponseCode::NoError);
+    assert_eq!(served.lab.upstream.asked().len(), 1);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn many_misses_at_once_are_all_answered_each_with_its_own() {
+    let served = Served::on(&["127.0.0.1:0"]).await;
+    let client = client_of(served.addresses[0].0).await;
+    for index in 0..100 {
+        let kind = if index % 2 == 0 { "chain" } else { "plain" };
+        let mut question = query(&format!("{kind}.n{index}.good.example"), RecordType::A);
+        question[1] = index;
+        client.send(&question).await.unwrap();
+    }
+    for _ in 0..100 {
+        let answer = receive(&client).await;
+        let name = answer.queries[0].name().to_ascii();
+        assert!(name.contains(&format!(".n{}.", answer.metadata.id & 0xff)), "{name}");
+        assert_eq!(answer.answers.len(), if name.starts_with("chain") { 2 } else { 1 }, "{name}");
+    }
+    assert_eq!(served.lab.upstream.asked().len(), 100);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_miss_whose_upstream_fails_is_answered_so() {
+    let served = Served::on(&["127.0.0.1:0"]).await;
+    served.lab.upstream.break_down();
+    for _ in 0..2 {
+        assert_eq!(ask_udp(served.addresses[0].0, "ok.example").await, ResponseCode::ServFail);
+    }
+    assert_eq!(served.lab.pipeline.counters().failed.value(), 2);
+    served.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_in_flight_is_answered_before_the_end() {
     let served = Served::on(&["127.0.0.1:0"]).await;
     let server = served.addresses[0].0;

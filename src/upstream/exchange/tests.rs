@@ -300,6 +300,6 @@ fn a_query_asks_for_recursion_and_small_answers_and_says_nothing_of_the_client()
 #[tokio::test]
 async fn the_socket_hears_only_the_server() {
     let server = FakeServer::silent().await;
-    let socket = Plain::new(server.address).socket().await.unwrap();
+    let socket = Plain::new(server.address).socket().unwrap();
     assert_eq!(socket.peer_addr().unwrap(), server.address);
 }

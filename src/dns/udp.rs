@@ -66,10 +66,23 @@ impl Source {
     }
 }
 
-/// A received datagram, or the place for one.
-pub(super) struct Datagram {
-    buffer: Box<[u8; MAX_QUERY]>,
+/// Places for the datagrams of one receiving call.
+pub(super) struct Inbox {
+    buffers: Box<[[u8; MAX_QUERY]]>,
+    arrivals: [Arrival; BATCH],
+}
+
+/// What the system tells of a datagram.
+#[derive(Clone, Copy)]
+struct Arrival {
     len: usize,
+    peer: SocketAddr,
+    source: Source,
+}
+
+/// A received datagram.
+pub(super) struct Datagram<'i> {
+    pub(super) bytes: &'i [u8],
     pub(super) peer: SocketAddr,
     pub(super) source: Source,
 }
@@ -81,16 +94,20 @@ pub(super) struct Answer {
     pub(super) source: Source,
 }
 
-impl Datagram {
-    /// Places for as many datagrams as a system call receives.
-    pub(super) fn batch() -> Vec<Self> {
-        let datagram = || Self { buffer: Box::new([0; MAX_QUERY]), len: 0, peer: NOBODY, source: Source::Bound };
-        std::iter::repeat_with(datagram).take(BATCH).collect()
+impl Inbox {
+    /// An empty one.
+    pub(super) fn new() -> Self {
+        let nothing = Arrival { len: 0, peer: NOBODY, source: Source::Bound };
+        Self { buffers: vec![[0; MAX_QUERY]; BATCH].into(), arrivals: [nothing; BATCH] }
     }
 
-    /// What was received.
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.buffer[..self.len]
+    /// The first `count` datagrams.
+    pub(super) fn datagrams(&self, count: usize) -> impl Iterator<Item = Datagram<'_>> {
+        self.buffers.iter().zip(&self.arrivals[..count]).map(|(buffer, &Arrival { len, peer, source })| Datagram {
+            bytes: &buffer[..len],
+            peer,
+            source,
+        })
     }
 }
 
@@ -120,24 +137,24 @@ impl Socket {
 
     /// Receives as many datagrams as wait, up to a batch, once the system has said that some do. A batch that is not full
     /// has emptied the socket: the runtime is told so at once, and saves the call that would find nothing.
-    pub(super) fn receive_ready(&self, batch: &mut [Datagram]) -> io::Result<usize> {
+    pub(super) fn receive_ready(&self, inbox: &mut Inbox) -> io::Result<usize> {
         let mut count = 0;
         let empty = self.io.try_io(Interest::READABLE, || {
-            count = self.receive(batch)?;
+            count = self.receive(inbox)?;
             if count == BATCH { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
         });
         if count > 0 { Ok(count) } else { empty.map(|()| count) }
     }
 
     /// Receives as many datagrams as wait, up to a batch; the system is asked even if it has not said that any do.
-    pub(super) fn receive(&self, batch: &mut [Datagram]) -> io::Result<usize> {
+    pub(super) fn receive(&self, inbox: &mut Inbox) -> io::Result<usize> {
         HEADERS.with_borrow_mut(|headers| {
-            let received = receive_into(self.io.as_raw_fd(), headers.receiving(self.kind), batch)?;
-            if self.kind.is_wildcard() && !received.all_told {
+            let count = receive_into(self.io.as_raw_fd(), headers.receiving(self.kind), self.kind, inbox)?;
+            if self.kind.is_wildcard() && inbox.arrivals[..count].iter().any(|it| it.source == Source::Bound) {
                 // The kernel shortens the room for packet info when it tells none; the next ones would lose theirs.
                 headers.forget_receiving(self.kind);
             }
-            Ok(received.count)
+            Ok(count)
         })
     }
 
@@ -169,36 +186,20 @@ impl Socket {
     }
 }
 
-/// The outcome of one receiving call.
-struct Received {
-    count: usize,
-    /// Whether every datagram came with its packet info.
-    all_told: bool,
-}
-
-fn receive_into(fd: i32, headers: &mut Headers, datagrams: &mut [Datagram]) -> io::Result<Received> {
-    let mut places = datagrams.iter_mut();
+fn receive_into(fd: i32, headers: &mut Headers, kind: Kind, inbox: &mut Inbox) -> io::Result<usize> {
+    let Inbox { buffers, arrivals } = inbox;
+    let mut places = buffers.iter_mut();
     let mut slices: [_; BATCH] = std::array::from_fn(|_| {
-        let datagram = places.next().expect("a batch has a datagram for each slot");
-        [IoSliceMut::new(&mut datagram.buffer[..])]
+        let place = places.next().expect("an inbox has a buffer for each slot");
+        [IoSliceMut::new(place)]
     });
     let messages = socket::recvmmsg(fd, headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
-    let mut details = [None; BATCH];
     let mut count = 0;
-    for (message, detail) in messages.zip(&mut details) {
-        *detail = Some((message.bytes, peer_of(&message), source_of(&message)));
+    for (message, arrival) in messages.zip(arrivals) {
+        *arrival = Arrival::of(&message, kind);
         count += 1;
     }
-    let mut all_told = true;
-    for (datagram, detail) in datagrams.iter_mut().zip(details.into_iter().flatten()) {
-        let (length, peer, source) = detail;
-        // With nobody to answer, an empty packet is as good as any: it is dropped.
-        datagram.len = if peer.is_some() { length } else { 0 };
-        datagram.peer = peer.unwrap_or(NOBODY);
-        datagram.source = source;
-        all_told &= source != Source::Bound;
-    }
-    Ok(Received { count, all_told })
+    Ok(count)
 }
 
 fn send_from(fd: i32, headers: &mut Headers, answers: &[Answer]) -> io::Result<usize> {
@@ -224,6 +225,17 @@ fn send_from(fd: i32, headers: &mut Headers, answers: &[Answer]) -> io::Result<u
         }
     };
     Ok(sent)
+}
+
+impl Arrival {
+    fn of(message: &RecvMsg<'_, '_, SockaddrStorage>, kind: Kind) -> Self {
+        let source = if kind.is_wildcard() { source_of(message) } else { Source::Bound };
+        match peer_of(message) {
+            Some(peer) => Self { len: message.bytes, peer, source },
+            // With nobody to answer, an empty packet is as good as any: it is dropped.
+            None => Self { len: 0, peer: NOBODY, source },
+        }
+    }
 }
 
 fn peer_of(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<SocketAddr> {

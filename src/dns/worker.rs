@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::pipeline::{Miss, Pipeline, Step};
-use super::udp::{Answer, Datagram, Socket, Source};
+use super::udp::{Answer, Datagram, Inbox, Socket, Source};
 use super::{Peer, Transport};
 use crate::net::stop::stop;
 use crate::upstream::{Arrival, Express, Landing};
@@ -45,7 +45,7 @@ pub(super) fn work(
 struct Worker {
     socket: Arc<Socket>,
     pipeline: Arc<Pipeline>,
-    received: Vec<Datagram>,
+    inbox: Inbox,
     express: Express<Waiting>,
     outbox: Outbox,
     /// What takes long.
@@ -72,7 +72,7 @@ impl Worker {
         Self {
             socket: Arc::new(socket),
             pipeline,
-            received: Datagram::batch(),
+            inbox: Inbox::new(),
             express,
             outbox: Outbox::default(),
             tasks: JoinSet::new(),
@@ -87,7 +87,7 @@ impl Worker {
                 () = self.express.ready() => {}
                 () = &mut stop => return Ok(()),
             }
-            let received = self.socket.receive_ready(&mut self.received);
+            let received = self.socket.receive_ready(&mut self.inbox);
             self.turn(received).await;
         }
     }
@@ -95,7 +95,7 @@ impl Worker {
     /// Answers what came before the end, then waits for what is in flight.
     async fn drain(&mut self) {
         for _ in 0..BATCHES_AFTER_STOP {
-            let received = self.socket.receive(&mut self.received);
+            let received = self.socket.receive(&mut self.inbox);
             let is_last = received.is_err();
             self.turn(received).await;
             if is_last {
@@ -125,11 +125,10 @@ impl Worker {
 
     /// Hands `count` datagrams to the pipeline.
     fn answer(&mut self, count: usize) {
-        for datagram in &self.received[..count] {
-            let &Datagram { peer, source, .. } = datagram;
+        for Datagram { bytes, peer, source } in self.inbox.datagrams(count) {
             let client = Peer::new(peer, self.socket.asked_at(source), Transport::Udp);
             let express = &mut self.express;
-            self.outbox.add(peer, source, |out| match self.pipeline.answer(datagram.bytes(), &client, out) {
+            self.outbox.add(peer, source, |out| match self.pipeline.answer(bytes, &client, out) {
                 Step::Miss(miss) => {
                     express.ask(miss.lookup().clone(), Waiting { miss, peer, source });
                     false

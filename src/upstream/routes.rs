@@ -31,8 +31,16 @@ pub(super) struct Routes {
 #[derive(Debug, Default)]
 struct Table {
     generation: u64,
-    default: Group,
-    domains: HashMap<DomainName, Group>,
+    default: Destination,
+    domains: HashMap<DomainName, Destination>,
+}
+
+/// Where the questions for a domain go.
+#[derive(Debug, Default)]
+struct Destination {
+    /// Tells its answers apart from those of others in the cache.
+    id: u64,
+    servers: Group,
 }
 
 /// Servers that answer for the same names.
@@ -52,7 +60,7 @@ impl Routes {
     pub(super) fn follow(&self, system: &SystemServers) -> Result<(), UpstreamError> {
         let generation = self.table.load().generation + 1;
         let table = self.table(system, generation)?;
-        if table.default.is_empty() {
+        if table.default.servers.is_empty() {
             return Err(UpstreamError::NoSystemServer);
         }
         self.table.store(Arc::new(table));
@@ -61,7 +69,7 @@ impl Routes {
 
     /// Whether there is no server to ask for what no route takes.
     pub(super) fn lead_nowhere(&self) -> bool {
-        self.table.load().default.is_empty()
+        self.table.load().default.servers.is_empty()
     }
 
     /// What tells answers from different servers apart in the cache. Changes with the host's servers: another network
@@ -71,8 +79,7 @@ impl Routes {
             return self.hasher.hash_one(lookup.servers);
         }
         let table = self.table.load();
-        let domain = table.route(lookup.name).map(|(domain, _)| domain.as_wire());
-        self.hasher.hash_one((table.generation, domain))
+        table.route(lookup.name).unwrap_or(&table.default).id
     }
 
     /// Whether a route or a service's own servers answer.
@@ -84,7 +91,7 @@ impl Routes {
     pub(super) fn servers(&self, lookup: &Lookup<'_>) -> Group {
         if lookup.servers.is_empty() {
             let table = self.table.load();
-            return table.route(lookup.name).map_or(&table.default, |(_, group)| group).clone();
+            return table.route(lookup.name).unwrap_or(&table.default).servers.clone();
         }
         let others = lookup.servers.iter().filter(|address| !self.own.contains(**address));
         others.filter_map(|address| self.server(&UpstreamServer::Plain(*address)).ok()).collect()
@@ -96,19 +103,24 @@ impl Routes {
     }
 
     fn table(&self, system: &SystemServers, generation: u64) -> Result<Table, UpstreamError> {
-        let default = self.group(&self.settings.servers, &system.default)?;
+        let destination = |domain: Option<&DomainName>, servers| {
+            let domain = domain.map(DomainName::as_wire);
+            Destination { id: self.hasher.hash_one((generation, domain)), servers }
+        };
+        let default = destination(None, self.group(&self.settings.servers, &system.default)?);
         let mut domains = HashMap::new();
         if self.settings.servers.contains(&UpstreamServer::System) {
             for (domain, addresses) in &system.domains {
                 let group = self.group(&[UpstreamServer::System], addresses)?;
                 if !group.is_empty() {
-                    domains.insert(domain.clone(), group);
+                    domains.insert(domain.clone(), destination(Some(domain), group));
                 }
             }
         }
         for route in &self.settings.routes {
             let group = self.group(&route.servers, &[])?;
-            domains.extend(route.domains.iter().map(|domain| (domain.clone(), group.clone())));
+            let routed = |domain: &DomainName| (domain.clone(), destination(Some(domain), group.clone()));
+            domains.extend(route.domains.iter().map(routed));
         }
         Ok(Table { generation, default, domains })
     }
@@ -162,11 +174,11 @@ impl Routes {
 }
 
 impl Table {
-    fn route(&self, name: NameRef<'_>) -> Option<(&DomainName, &Group)> {
+    fn route(&self, name: NameRef<'_>) -> Option<&Destination> {
         if self.domains.is_empty() {
             return None;
         }
-        name.ancestors().find_map(|ancestor| self.domains.get_key_value(ancestor.as_wire()))
+        name.ancestors().find_map(|ancestor| self.domains.get(ancestor.as_wire()))
     }
 }
 

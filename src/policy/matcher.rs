@@ -1,14 +1,14 @@
 //! All patterns of a policy in one immutable structure: which rules match a name, at a cost that does not grow with
 //! their number. Knows nothing of entries, groups or verdicts.
 //!
-//! Every rule is one record in an arena: a fixed header and its labels as the wire carries them. Three hash tables hold
-//! offsets of records, one for each strategy, all keyed by the longest run of literal labels that ends the pattern:
+//! Every rule is one record in an arena: a fixed header and its labels as the wire carries them. A hash table holds offsets
+//! of records, keyed by the longest run of literal labels that ends the pattern, and is asked with each tail of a name:
 //!
-//! | strategy | patterns | asked |
+//! | strategy | patterns | matches |
 //! |---|---|---|
-//! | exact | `ghcr.io` | once, with the whole name |
-//! | suffix | `*.x`, `.x` | once for each of the name's tails |
-//! | glob | `*-docker.pkg.dev`, `a-*.s3.*.amazonaws.com` | the same, by `pkg.dev`, `amazonaws.com` |
+//! | exact | `ghcr.io` | the name that is its key |
+//! | suffix | `*.x`, `.x` | names below its key, `.x` the key as well |
+//! | glob | `*-docker.pkg.dev`, `a-*.s3.*.amazonaws.com` | names below `pkg.dev`, `amazonaws.com` whose labels match |
 //!
 //! One pass over the labels, right to left, yields the hash of every tail; tails as deep as no rule are not looked up.
 //! A slot leads to the newest rule with its key, each rule to the next older one. Names are compared byte for byte, so
@@ -25,18 +25,17 @@ pub(super) use self::table::Table;
 pub use self::tails::Tails;
 pub(super) use self::tails::{Keys, wire_length};
 
-use self::rule::{MAX_RECORD, Strategy, length, link, push_rule};
+use self::rule::{MAX_RECORD, length, link, push_rule};
 use self::tails::Depths;
-use crate::policy::pattern::{Pattern, Reach};
+use crate::policy::pattern::Pattern;
 
-/// The rules and their indexes.
+/// The rules and their index.
 #[derive(Debug)]
 pub struct Matcher {
     arena: Box<[u8]>,
     rules: usize,
-    exact: Index,
-    suffix: Index,
-    glob: Index,
+    /// Offsets of records by key.
+    index: Table<u32>,
     depths: Depths,
 }
 
@@ -44,7 +43,7 @@ pub struct Matcher {
 #[derive(Debug)]
 pub struct Builder {
     arena: Vec<u8>,
-    rules: [usize; 3],
+    rules: usize,
 }
 
 /// More rules than 32-bit offsets reach.
@@ -52,27 +51,11 @@ pub struct Builder {
 #[error("more than 4 GiB of rules")]
 pub struct TooManyRules;
 
-/// The offsets of the records of one strategy.
-#[derive(Debug, Default)]
-struct Index(Table<u32>);
-
 impl Matcher {
     /// Calls `found` with every rule whose pattern matches a name, in no particular order. Allocates nothing.
     pub fn visit<'m>(&'m self, name: &Tails<'_>, mut found: impl FnMut(Rule<'m>)) {
         for depth in self.depths.of(name) {
-            let strategies = self.depths.at(depth);
-            if depth == name.labels && strategies.has(Strategy::Exact) {
-                self.chain(&self.exact, name, depth).for_each(&mut found);
-            }
-            if strategies.has(Strategy::Suffix) {
-                let below = name.labels - depth;
-                let reached = |rule: &Rule<'_>| rule.reaches(below) && name.are_host_labels(below);
-                self.chain(&self.suffix, name, depth).filter(reached).for_each(&mut found);
-            }
-            if strategies.has(Strategy::Glob) {
-                let globs = self.chain(&self.glob, name, depth);
-                globs.filter(|rule| rule.head_matches(name, depth)).for_each(&mut found);
-            }
+            self.chain(name, depth).filter(|rule| rule.matches(name, depth)).for_each(&mut found);
         }
     }
 
@@ -80,15 +63,7 @@ impl Matcher {
     /// `x`, `a-*.*.x` for `x` and `b.x`.
     pub fn visit_wildcards_below<'m>(&'m self, name: &Tails<'_>, mut found: impl FnMut(Rule<'m>)) {
         for depth in self.depths.of(name) {
-            let strategies = self.depths.at(depth);
-            if depth == name.labels && strategies.has(Strategy::Suffix) {
-                let suffixes = self.chain(&self.suffix, name, depth);
-                suffixes.filter(|rule| rule.reach() == Reach::Below).for_each(&mut found);
-            }
-            if strategies.has(Strategy::Glob) {
-                let globs = self.chain(&self.glob, name, depth);
-                globs.filter(|rule| rule.head_continues(name, depth)).for_each(&mut found);
-            }
+            self.chain(name, depth).filter(|rule| rule.continues(name, depth)).for_each(&mut found);
         }
     }
 
@@ -116,8 +91,7 @@ impl Matcher {
 
     /// The bytes this matcher takes, its own fields aside.
     pub fn memory(&self) -> usize {
-        let tables = [&self.exact, &self.suffix, &self.glob].map(|index| index.0.memory());
-        self.arena.len() + tables.iter().sum::<usize>()
+        self.arena.len() + self.index.memory()
     }
 
     /// The arena from an offset that [`Rule::key_offset`] gave, or a label further.
@@ -125,17 +99,17 @@ impl Matcher {
         &self.arena[offset as usize..]
     }
 
-    /// All rules in the order they were added, each with whether it has its key in its index to itself.
+    /// All rules in the order they were added, each with whether it has its key to itself.
     pub(super) fn chained(&self) -> impl Iterator<Item = (Rule<'_>, bool)> {
         let older: HashSet<u32> = self.rules().filter_map(Rule::next).map(Rule::offset).collect();
         self.rules().map(move |rule| (rule, rule.next().is_none() && !older.contains(&rule.offset())))
     }
 
     /// The rules whose key is the last `depth` labels of a name, newest first.
-    fn chain<'m>(&'m self, index: &Index, name: &Tails<'_>, depth: usize) -> impl Iterator<Item = Rule<'m>> + use<'m> {
+    fn chain<'m>(&'m self, name: &Tails<'_>, depth: usize) -> impl Iterator<Item = Rule<'m>> + use<'m> {
         let (hash, tail) = (name.hash(depth), name.tail(depth));
         let rule_at = |offset| Rule { arena: &self.arena, offset };
-        let first = index.0.find(hash, |offset| rule_at(offset).key().starts_with(tail));
+        let first = self.index.find(hash, |offset| rule_at(offset).key().starts_with(tail));
         std::iter::successors(first.map(rule_at), |rule| rule.next())
     }
 }
@@ -148,7 +122,7 @@ impl Default for Matcher {
 
 impl Default for Builder {
     fn default() -> Self {
-        Self { arena: vec![0; FIRST as usize], rules: [0; 3] }
+        Self { arena: vec![0; FIRST as usize], rules: 0 }
     }
 }
 
@@ -159,52 +133,42 @@ impl Builder {
     /// No room: offsets have 32 bits.
     pub fn add(&mut self, pattern: &Pattern, tag: Tag) -> Result<(), TooManyRules> {
         u32::try_from(self.arena.len() + MAX_RECORD).map_err(|_| TooManyRules)?;
-        let strategy = push_rule(&mut self.arena, pattern, tag);
-        self.rules[strategy as usize] += 1;
+        push_rule(&mut self.arena, pattern, tag);
+        self.rules += 1;
         Ok(())
     }
 
     /// Indexes the rules.
     pub fn finish(self) -> Matcher {
         let mut arena = self.arena.into_boxed_slice();
-        let mut indexes = self.rules.map(Index::with_room_for);
+        let mut index = Table::with_room_for(self.rules);
         let mut depths = Depths::default();
         let mut offset = FIRST;
         while offset < length(&arena) {
             let rule = Rule { arena: &arena, offset };
             let (strategy, size, key) = (rule.strategy(), rule.size(), Tails::of_wire(rule.key()));
             depths.insert(key.labels, strategy);
-            if let Some(older) = indexes[strategy as usize].insert(&arena, &key, offset) {
+            if let Some(older) = insert(&mut index, &arena, &key, offset) {
                 link(&mut arena, offset, older);
             }
             offset += size;
         }
-        let [exact, suffix, glob] = indexes.map(|index| index.shrunk(&arena));
-        Matcher { arena, rules: self.rules.iter().sum(), exact, suffix, glob, depths }
+        let hash = |offset| Keys.hash(Rule { arena: &arena, offset }.key());
+        // What rules with equal keys did not need.
+        let index = index.shrunk(hash);
+        Matcher { arena, rules: self.rules, index, depths }
     }
 }
 
-impl Index {
-    fn with_room_for(rules: usize) -> Self {
-        Self(Table::with_room_for(rules))
-    }
-
-    /// Adds the record at `offset`; returns the one with the same key that was the newest so far.
-    fn insert(&mut self, arena: &[u8], key: &Tails<'_>, offset: u32) -> Option<u32> {
-        let (hash, tail) = (key.hash(key.labels), key.tail(key.labels));
-        match self.0.find_mut(hash, |other| Rule { arena, offset: other }.key().starts_with(tail)) {
-            None => {
-                self.0.insert(hash, offset);
-                None
-            }
-            Some(newest) => Some(std::mem::replace(newest, offset)),
+/// Adds the record at `offset` to an index; returns the one with the same key that was the newest so far.
+fn insert(index: &mut Table<u32>, arena: &[u8], key: &Tails<'_>, offset: u32) -> Option<u32> {
+    let (hash, tail) = (key.hash(key.labels), key.tail(key.labels));
+    match index.find_mut(hash, |other| Rule { arena, offset: other }.key().starts_with(tail)) {
+        None => {
+            index.insert(hash, offset);
+            None
         }
-    }
-
-    /// Gives back what rules with equal keys did not need.
-    fn shrunk(self, arena: &[u8]) -> Self {
-        let hash = |offset| Keys.hash(Rule { arena, offset }.key());
-        Self(self.0.shrunk(hash))
+        Some(newest) => Some(std::mem::replace(newest, offset)),
     }
 }
 
@@ -223,7 +187,7 @@ mod tests {
     use crate::name::{DomainName, NameBuf, NameRef};
     use crate::policy::ancestors::Ancestors;
     use crate::policy::document::DataPath;
-    use crate::policy::pattern::LabelPattern;
+    use crate::policy::pattern::{LabelPattern, Reach};
 
     fn matcher(patterns: &[Pattern]) -> Matcher {
         numbered((0..).zip(patterns))

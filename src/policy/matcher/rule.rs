@@ -29,7 +29,7 @@ pub struct Rule<'m> {
     pub(super) offset: u32,
 }
 
-/// Which of the indexes a rule is in.
+/// How a rule is matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Strategy {
     Exact,
@@ -130,8 +130,27 @@ impl<'m> Rule<'m> {
         length(self.wire()) + length(&[0; HEADER])
     }
 
+    /// Whether it matches a name of which its key is the last `depth` labels.
+    pub(super) fn matches(self, name: &Tails<'_>, depth: usize) -> bool {
+        let below = name.labels - depth;
+        match self.strategy() {
+            Strategy::Exact => below == 0,
+            Strategy::Suffix => self.reaches(below) && name.are_host_labels(below),
+            Strategy::Glob => self.head_matches(name, depth),
+        }
+    }
+
+    /// Whether it matches only names below this one, of which its key is the last `depth` labels.
+    pub(super) fn continues(self, name: &Tails<'_>, depth: usize) -> bool {
+        match self.strategy() {
+            Strategy::Exact => false,
+            Strategy::Suffix => depth == name.labels && self.reach() == Reach::Below,
+            Strategy::Glob => self.head_continues(name, depth),
+        }
+    }
+
     /// Whether it may match a name with `below` labels more than it has.
-    pub(super) fn reaches(self, below: usize) -> bool {
+    fn reaches(self, below: usize) -> bool {
         match self.reach() {
             Reach::Exact => below == 0,
             Reach::Below => below > 0,
@@ -152,7 +171,7 @@ impl<'m> Rule<'m> {
     }
 
     /// Whether the labels in front of the key match those of a name that ends in it.
-    pub(super) fn head_matches(self, tails: &Tails<'_>, depth: usize) -> bool {
+    fn head_matches(self, tails: &Tails<'_>, depth: usize) -> bool {
         let Some(below) = (tails.labels - depth).checked_sub(self.head().count()) else { return false };
         let labels = (below..).map(|index| tails.label(index));
         self.reaches(below)
@@ -161,7 +180,7 @@ impl<'m> Rule<'m> {
     }
 
     /// Whether a name that ends in the key has the last labels of the head, but not all that it takes to match.
-    pub(super) fn head_continues(self, tails: &Tails<'_>, depth: usize) -> bool {
+    fn head_continues(self, tails: &Tails<'_>, depth: usize) -> bool {
         let (own, present) = (self.head().count(), tails.labels - depth);
         let incomplete = present < own || (present == own && self.reach() == Reach::Below);
         let labels = (0..present).map(|index| tails.label(index));
@@ -204,8 +223,8 @@ impl Strategy {
     }
 }
 
-/// Appends a record; says where it is to be indexed.
-pub(in crate::policy) fn push_rule(arena: &mut Vec<u8>, pattern: &Pattern, tag: Tag) -> Strategy {
+/// Appends a record.
+pub(in crate::policy) fn push_rule(arena: &mut Vec<u8>, pattern: &Pattern, tag: Tag) {
     let start = arena.len();
     arena.extend_from_slice(&[0; HEADER]);
     let (head, literals) = push_labels(arena, pattern);
@@ -218,7 +237,6 @@ pub(in crate::policy) fn push_rule(arena: &mut Vec<u8>, pattern: &Pattern, tag: 
     header[HEAD] = head;
     header[LITERALS] = literals;
     header[DATA_PATH] = tag.data_path as u8;
-    Strategy::of(pattern.reach(), head)
 }
 
 /// Notes in the record at `offset` that `older` is the next one with the same key.

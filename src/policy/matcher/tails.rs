@@ -23,16 +23,20 @@ pub struct Tails<'n> {
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::policy) struct Keys;
 
-/// Which strategies have keys of how many labels: no others are looked up.
+/// How many labels the keys of a matcher have: no others are looked up.
 #[derive(Clone, Debug)]
 pub(super) struct Depths {
-    strategies: [Strategies; MAX_DEPTH + 1],
+    /// For each number of labels whether there are keys, and whether only for whole names.
+    keys: [Option<Strictness>; MAX_DEPTH + 1],
     deepest: usize,
 }
 
-/// A set of strategies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Strategies(u8);
+/// Whether a key is of use within a longer name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Strictness {
+    WholeNames,
+    Tails,
+}
 
 impl<'n> Tails<'n> {
     /// Cuts and hashes a name.
@@ -108,30 +112,28 @@ impl Keys {
 impl Depths {
     /// Notes that `strategy` has a key of so many labels.
     pub(super) fn insert(&mut self, depth: usize, strategy: Strategy) {
-        self.strategies[depth].0 |= 1 << strategy as u8;
+        let known = &mut self.keys[depth];
+        if strategy != Strategy::Exact {
+            *known = Some(Strictness::Tails);
+        }
+        known.get_or_insert(Strictness::WholeNames);
         self.deepest = self.deepest.max(depth);
     }
 
-    /// The strategies that have keys of so many labels.
-    pub(super) fn at(&self, depth: usize) -> Strategies {
-        self.strategies[depth]
-    }
-
-    /// The depths of a name that may have keys.
-    pub(super) fn of(&self, tails: &Tails<'_>) -> impl Iterator<Item = usize> {
-        (0..=tails.labels.min(self.deepest)).filter(|&depth| self.strategies[depth] != Strategies::default())
+    /// The depths of a name that keys may have.
+    pub(super) fn of(&self, name: &Tails<'_>) -> impl Iterator<Item = usize> {
+        let labels = name.labels;
+        (0..=labels.min(self.deepest)).filter(move |&depth| match self.keys[depth] {
+            Some(Strictness::Tails) => true,
+            Some(Strictness::WholeNames) => depth == labels,
+            None => false,
+        })
     }
 }
 
 impl Default for Depths {
     fn default() -> Self {
-        Self { strategies: [Strategies::default(); MAX_DEPTH + 1], deepest: 0 }
-    }
-}
-
-impl Strategies {
-    pub(super) fn has(self, strategy: Strategy) -> bool {
-        self.0 & (1 << strategy as u8) != 0
+        Self { keys: [None; MAX_DEPTH + 1], deepest: 0 }
     }
 }
 

@@ -8,7 +8,7 @@
 use hashbrown::HashTable;
 
 use crate::name::NameRef;
-use crate::policy::matcher::{Keys, Matcher, Rule, Table, Tails};
+use crate::policy::matcher::{Matcher, Rule, Table, Tails, hash_name};
 
 /// The names above the literal ends of allowed patterns.
 #[derive(Debug, Default)]
@@ -44,7 +44,7 @@ impl Ancestors {
     /// Whether `name` stands above the literal end of a pattern whose grant `has` accepts.
     pub(super) fn any(&self, matcher: &Matcher, name: NameRef<'_>, has: impl Fn(u32) -> bool) -> bool {
         let wire = name.as_wire();
-        self.nodes.find(Keys.hash(wire), |node| node.is(matcher, wire) && has(node.grant)).is_some()
+        self.nodes.find(hash_name(wire), |node| node.is(matcher, wire) && has(node.grant)).is_some()
     }
 
     /// The bytes this takes, its own fields aside.

@@ -23,7 +23,7 @@ use std::collections::HashSet;
 pub use self::rule::{Rule, Tag};
 pub(super) use self::table::Table;
 pub use self::tails::Tails;
-pub(super) use self::tails::{Keys, wire_length};
+pub(super) use self::tails::{hash_name, wire_length};
 
 use self::rule::{MAX_RECORD, length, link, push_rule};
 use self::tails::Depths;
@@ -153,7 +153,7 @@ impl Builder {
             }
             offset += size;
         }
-        let hash = |offset| Keys.hash(Rule { arena: &arena, offset }.key());
+        let hash = |offset| hash_name(Rule { arena: &arena, offset }.key());
         // What rules with equal keys did not need.
         let index = index.shrunk(hash);
         Matcher { arena, rules: self.rules, index, depths }

@@ -19,10 +19,6 @@ pub struct Tails<'n> {
     pub(in crate::policy) labels: usize,
 }
 
-/// Hashes tails of names, with a key that every start of the process chooses anew.
-#[derive(Clone, Copy, Debug, Default)]
-pub(in crate::policy) struct Keys;
-
 /// How many labels the keys of a matcher have: no others are looked up.
 #[derive(Clone, Debug)]
 pub(super) struct Depths {
@@ -47,7 +43,7 @@ impl<'n> Tails<'n> {
     /// The same for the valid name that `wire` begins with: labels and the root label, at most 255 bytes.
     pub(in crate::policy) fn of_wire(wire: &'n [u8]) -> Self {
         let mut tails = Self::unhashed(wire);
-        let mut hasher = Keys.hasher();
+        let mut hasher = hasher();
         tails.hashes[0] = hasher.finish();
         for depth in 1..=tails.labels.min(HASHED) {
             hasher.write(tails.label(tails.labels - depth));
@@ -70,7 +66,7 @@ impl<'n> Tails<'n> {
 
     /// The hash of the last `depth` labels.
     pub(in crate::policy) fn hash(&self, depth: usize) -> u64 {
-        self.hashes.get(depth).copied().unwrap_or_else(|| Keys.hash(self.tail(depth)))
+        self.hashes.get(depth).copied().unwrap_or_else(|| hash_name(self.tail(depth)))
     }
 
     /// The last `depth` labels and the root label.
@@ -94,19 +90,18 @@ impl<'n> Tails<'n> {
     }
 }
 
-impl Keys {
-    /// The hash of a whole name, label by label from the right, as that of a tail is reckoned.
-    pub(in crate::policy) fn hash(self, wire: &[u8]) -> u64 {
-        let tails = Tails::unhashed(wire);
-        let mut hasher = self.hasher();
-        (0..tails.labels).rev().for_each(|index| hasher.write(tails.label(index)));
-        hasher.finish()
-    }
+/// The hash of a whole name, as that of a tail is reckoned: label by label from the right.
+pub(in crate::policy) fn hash_name(wire: &[u8]) -> u64 {
+    let tails = Tails::unhashed(wire);
+    let mut hasher = hasher();
+    (0..tails.labels).rev().for_each(|index| hasher.write(tails.label(index)));
+    hasher.finish()
+}
 
-    fn hasher(self) -> impl Hasher {
-        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::default);
-        KEY.build_hasher()
-    }
+/// Keyed, with a key that every start of the process chooses anew.
+fn hasher() -> impl Hasher {
+    static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+    KEY.build_hasher()
 }
 
 impl Depths {

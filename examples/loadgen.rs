@@ -14,7 +14,7 @@
 //!
 //! At a pace, questions come at random, as from many clients that know nothing of each other, and it polls instead of
 //! sleeping, so that waking up is not what is measured. An answer's time is from before the call that sends the question
-//! to after the one that receives the answer, in steps of 3 %.
+//! to after the one that receives the answer, in steps of less than 1 %.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
@@ -353,7 +353,7 @@ impl Pace {
     }
 }
 
-/// Counts of durations, to 3 %: each power of two of nanoseconds in 32 equal parts.
+/// Counts of durations, to less than 1 %: each power of two of nanoseconds in 128 equal parts.
 struct Histogram {
     counts: Vec<u64>,
     total: u64,
@@ -369,7 +369,7 @@ impl Histogram {
         self.total += 1;
     }
 
-    /// Below 64, a slot for each nanosecond.
+    /// Below 256, a slot for each nanosecond.
     fn slot(nanoseconds: u64) -> usize {
         let magnitude = (nanoseconds | PARTS).ilog2() - PARTS.ilog2();
         usize::try_from(u64::from(magnitude) * PARTS + (nanoseconds >> magnitude)).unwrap_or(usize::MAX)
@@ -401,7 +401,7 @@ impl Histogram {
 }
 
 /// Parts of a power of two that a [`Histogram`] tells apart.
-const PARTS: u64 = 32;
+const PARTS: u64 = 128;
 
 fn nanoseconds(duration: Duration) -> u64 {
     duration.as_nanos().try_into().unwrap_or(u64::MAX)

@@ -73,7 +73,7 @@ def table(outcomes):
     for goal in outcomes:
         what = f"{goal['work']}, CPU time" if goal["measure"] == CPU else f"{goal['work']}, {goal['measure']} latency"
         against = goal["against"] if goal["compared_with"] in (goal["against"], None) else f"{goal['against']}, {goal['compared_with']}"
-        measured = f"{goal['ratio']:.2f} ({goal['least']:.2f}–{goal['most']:.2f})" if "ratio" in goal else "not measured"
+        measured = f"{goal['ratio']:.3f} ({goal['least']:.2f}–{goal['most']:.2f})" if "ratio" in goal else "not measured"
         sign = ("✓" if goal["met"] else "✗") if "met" in goal else "–"
         lines.append(f"| {what}, beside {against} | {goal['reach']:.2f} | {measured} | {sign} |")
     return "\n".join(lines)

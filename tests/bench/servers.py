@@ -266,7 +266,7 @@ addAction(NotRule(OrRule({{QNameSetRule(exact), SuffixMatchNodeRule(below)}})), 
 
 
 def dnsdist_multi(setup):
-    """With recvmmsg, which its documentation recommends for many small packets."""
+    """Taking up to 64 datagrams with one system call, which it does not unless it is told to."""
     return dnsdist(setup, 64)
 
 

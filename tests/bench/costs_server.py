@@ -1,30 +1,19 @@
 """The server whose costs are measured, its upstream, its load, and its memory."""
 
 import contextlib
-import datetime
 import json
 import os
-import platform
-import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
 
+import rig
 import servers
 
-SERVER_CORE, GENERATOR_CORE = "0", "1"
 # What the upstream answers with four addresses, whatever stands in front.
 UPSTREAM_ZONES = ("cached.example", "docker.io")
-
-
-def require_tools():
-    if not shutil.which("unbound", path=servers.PATH):
-        sys.exit("missing tools; install them with: apt-get install --no-install-recommends unbound")
-    if len(os.sched_getaffinity(0)) < 2:
-        sys.exit("two cores are needed: one for the server, one for the generator")
 
 
 class Bench:
@@ -32,14 +21,11 @@ class Bench:
 
     def __init__(self, folder, binaries):
         self.folder, self.binaries = folder, binaries
+        self.upstream_port = servers.free_port()
         self.upstream = self._start_upstream()
 
     def stop(self):
-        servers.stop(self.upstream.process)
-
-    def facts(self):
-        model = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-        return {"date": datetime.date.today().isoformat(), "cpu": (model or [platform.processor()])[0], "kernel": platform.release(), "versions": servers.versions()}
+        servers.stop(self.upstream)
 
     @contextlib.contextmanager
     def serving(self, name, policy, cache_entries=100_000):
@@ -50,17 +36,11 @@ class Bench:
         finally:
             servers.stop(server.process)
 
-    def generator(self):
-        """The words before a command of the generator's side."""
-        realtime = ["chrt", "-f", "10"] if os.geteuid() == 0 else []
-        return [*realtime, "taskset", "-c", GENERATOR_CORE]
-
     def _start_upstream(self):
-        port = servers.free_port()
         zones = "".join(f'  local-zone: "{zone}." redirect\n' + "".join(f'  local-data: "{zone}. 86400 IN A 192.0.2.{last}"\n' for last in range(1, 5)) for zone in UPSTREAM_ZONES)
-        text = servers.unbound_server(self.folder, port) + f'  local-zone: "." static\n{zones}remote-control:\n  control-enable: no\n'
+        text = servers.unbound_server(self.folder, self.upstream_port) + f'  local-zone: "." static\n{zones}remote-control:\n  control-enable: no\n'
         path = servers.write(self.folder / "upstream.conf", text)
-        return servers.launch(["unbound", "-d", "-c", path], self.generator(), port, self.folder / "upstream.log", UPSTREAM_ZONES[0])
+        return servers.launch([*rig.pinned(rig.GENERATOR_CORE), "unbound", "-d", "-c", path], self.upstream_port, self.folder / "upstream.log", UPSTREAM_ZONES[0])
 
 
 class Server:
@@ -73,7 +53,7 @@ class Server:
 [server]
 listen = ["127.0.0.1:{self.port}"]
 [upstream]
-servers = ["127.0.0.1:{bench.upstream.port}"]
+servers = ["127.0.0.1:{bench.upstream_port}"]
 [policy]
 path = "{policy}"
 state = "{bench.folder / name}-state"
@@ -86,10 +66,11 @@ listen = "127.0.0.1:{self.metrics}"
 socket = "{bench.folder / name}.sock"
 """)
         self.log = bench.folder / f"{name}.log"
-        command = ["taskset", "-c", SERVER_CORE, str(bench.binaries["pullgate"]), "serve", "--config", self.settings]
+        command = ["taskset", "-c", rig.SERVER_CORE, str(bench.binaries["pullgate"]), "serve", "--config", self.settings]
         with open(self.log, "wb") as output:
             self.began = time.monotonic()
-            self.process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True)
+        prefer(self.process.pid)
 
     def first_answer(self, name, rcode=0, patience=60):
         """Asks until `name` is answered with `rcode`; returns the seconds since the server was started."""
@@ -118,25 +99,38 @@ socket = "{bench.folder / name}.sock"
 
     def begin_asking(self, questions, *, seconds, count=None, rate=None, window=128):
         """Starts the load generator over one list of questions."""
-        command = [*self.bench.generator(), str(self.bench.binaries["loadgen"]), "--server", f"127.0.0.1:{self.port}", "--questions", str(questions)]
+        command = [*rig.pinned(rig.GENERATOR_CORE), str(self.bench.binaries["loadgen"]), "--server", f"127.0.0.1:{self.port}", "--questions", str(questions)]
         command += ["--seconds", str(seconds), "--window", str(window), "--batch", "32", "--pid", str(self.process.pid)]
         command += ["--count", str(count)] if count else []
         command += ["--rate", str(rate)] if rate else []
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def reload(self):
-        """Takes the policy anew, with the same command that people use; returns the seconds it took."""
-        command = [str(self.bench.binaries["pullgate"]), "reload", "--json", "--config", self.settings]
+        """Has the policy taken anew, as `pullgate reload` does but without a process that would take time from what is measured.
+
+        Returns the seconds it took.
+        """
         began = time.monotonic()
-        done = subprocess.run(["taskset", "-c", GENERATOR_CORE, *command], check=True, capture_output=True, text=True, timeout=600)
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(120)
+            control.connect(str(self.bench.folder / f"{self.name}.sock"))
+            control.sendall(b"POST /v1/reload HTTP/1.1\r\nHost: pullgate\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            response = b"".join(iter(lambda: control.recv(65536), b""))
         # "unchanged": the server has noticed the files by itself, and taken them before it was told.
-        if json.loads(done.stdout)["result"] not in ("applied", "unchanged"):
-            raise RuntimeError(f"the policy was not applied: {done.stdout}")
+        if b'"applied"' not in response and b'"unchanged"' not in response:
+            raise RuntimeError(f"the policy was not applied: {response.decode(errors='replace')}")
         return time.monotonic() - began
 
     def _peak(self):
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
+
+def prefer(session):
+    """Gives a session as a whole more of its core than others have; its threads share that as they would otherwise."""
+    if os.geteuid() == 0:
+        with contextlib.suppress(OSError):  # a kernel without groups by session
+            Path(f"/proc/{session}/autogroup").write_text("-20")
 
 
 def report_of(asking):

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::pipeline::{Miss, Pipeline, Step};
 use super::udp::{Answer, Datagram, Inbox, Socket, Source};
@@ -113,24 +114,31 @@ impl Worker {
 
     /// Answers the datagrams of one receiving call and what upstreams have answered.
     async fn turn(&mut self, received: io::Result<usize>) {
-        match received {
-            Ok(count) => self.answer(count),
-            Err(error) => pause_unless_transient(&error).await,
-        }
-        self.express.turn();
-        self.land();
+        let count = match received {
+            Ok(count) => count,
+            Err(error) => {
+                pause_unless_transient(&error).await;
+                0
+            }
+        };
+        contain(|| {
+            self.answer(count);
+            self.express.turn();
+            self.land();
+        });
         self.socket.send_all(self.outbox.take(), &self.pipeline).await;
         while self.tasks.try_join_next().is_some() {}
     }
 
     /// Hands `count` datagrams to the pipeline.
     fn answer(&mut self, count: usize) {
+        let now = Instant::now();
         for Datagram { bytes, peer, source } in self.inbox.datagrams(count) {
             let client = Peer::new(peer, self.socket.asked_at(source), Transport::Udp);
             let express = &mut self.express;
             self.outbox.add(peer, source, |out| match self.pipeline.answer(bytes, &client, out) {
                 Step::Miss(miss) => {
-                    express.ask(miss.lookup().clone(), Waiting { miss, peer, source });
+                    express.ask(miss.lookup().clone(), Waiting { miss, peer, source }, now);
                     false
                 }
                 step => step.is_reply(),
@@ -143,7 +151,7 @@ impl Worker {
         while let Some(arrival) = self.express.arrival() {
             match arrival {
                 Arrival::Landed(Waiting { miss, peer, source }, resolution) => {
-                    self.outbox.add(peer, source, |out| self.pipeline.conclude_miss(&miss, resolution, out).is_reply())
+                    self.outbox.add(peer, source, |out| self.pipeline.conclude_miss(&miss, resolution, out).is_reply());
                 }
                 Arrival::Later(waiting, landing) => {
                     self.tasks.spawn(finish(Arc::clone(&self.socket), Arc::clone(&self.pipeline), waiting, landing));
@@ -180,6 +188,12 @@ impl Outbox {
     fn take(&mut self) -> &[Answer] {
         &self.answers[..std::mem::take(&mut self.ready)]
     }
+}
+
+/// A defect costs the turn that met it, not the worker and all who ask it. The panic itself is counted and logged by the
+/// process's panic hook; what has been taken into a turn is dropped, and answered to nobody.
+fn contain(turn: impl FnOnce()) {
+    let _panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(turn));
 }
 
 /// An empty socket and an interrupted call come again by themselves; so does an ICMP error of an earlier answer. Anything

@@ -171,9 +171,9 @@ fn rewrite(name: NameRef<'_>, record: &RawRecord<'_>) -> Result<Option<DomainNam
 /// What says that there is nothing: the SOA of a zone that holds the chain's last name (RFC 2308), with the signed
 /// proof from within that zone when the client wants it.
 fn denial(message: &Message<'_>, question: &Question, name: &DomainName) -> Result<Vec<Record>, Malformed> {
-    let soas = message.authority().filter(|record| record.kind == kind::SOA && record.class == kind::CLASS_IN);
+    let mut soas = message.authority().filter(|record| record.kind == kind::SOA && record.class == kind::CLASS_IN);
     let holds = |owner: &NameBuf| name.as_name().is_within(owner.as_name());
-    let found = soas.filter_map(|soa| Some((soa, soa.owner().ok().filter(holds)?))).next();
+    let found = soas.find_map(|soa| Some((soa, soa.owner().ok().filter(holds)?)));
     let Some((soa, zone)) = found else {
         return Ok(Vec::new());
     };

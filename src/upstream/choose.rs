@@ -40,14 +40,20 @@ pub(super) async fn take_over(
     race.run(deadline).await
 }
 
-/// Which server to ask first, unless it rests or a resting one is due for a try: that takes more than one attempt.
-pub(super) fn first_choice(servers: &[Arc<Server>], now: Instant) -> Option<usize> {
-    if servers.iter().any(|server| server.probe_due(now)) {
-        return None;
+/// Which server to ask first and how long to wait for it, unless it rests or a resting one is due for a try: that takes
+/// more than one attempt.
+pub(super) fn first_choice(servers: &[Arc<Server>], now: Instant) -> Option<(usize, Duration)> {
+    let mut best = None;
+    for (index, server) in servers.iter().enumerate() {
+        let (rests, standing) = server.rank(now);
+        if rests && standing.is_zero() {
+            return None;
+        }
+        let rank = (rests, standing, index);
+        best = Some(best.map_or(rank, |best| rank.min(best)));
     }
-    let ranked = servers.iter().enumerate().map(|(index, server)| (server.rank(now), index));
-    let ((rests, _), first) = ranked.min()?;
-    (!rests).then_some(first)
+    let (rests, round_trip, first) = best?;
+    (!rests).then(|| (first, hedge_delay(Some(round_trip))))
 }
 
 /// Servers in the order they are to be asked in: the resting ones last, quick ones first, otherwise as configured.
@@ -86,7 +92,7 @@ impl Race {
                 tokio::spawn(async move {
                     let asked = Instant::now();
                     match timeout_at(deadline, server.ask(&inquiry)).await {
-                        Ok(Ok(_)) => server.succeeded(asked),
+                        Ok(Ok(_)) => server.succeeded(asked, Instant::now()),
                         Ok(Err(Trouble::Spent | Trouble::Local(_))) => {}
                         Ok(Err(_)) | Err(_) => server.failed(asked),
                     }
@@ -149,7 +155,7 @@ impl Race {
             let asked = Instant::now();
             let outcome = server.ask(&inquiry).await;
             if outcome.is_ok() {
-                server.succeeded(asked);
+                server.succeeded(asked, Instant::now());
             }
             (index, outcome)
         });
@@ -165,7 +171,7 @@ impl Race {
             let asked = begun.asked;
             let outcome = server.carry_on(&inquiry, begun).await;
             if outcome.is_ok() {
-                server.succeeded(asked);
+                server.succeeded(asked, Instant::now());
             }
             (0, outcome)
         });
@@ -219,8 +225,7 @@ impl Race {
     }
 }
 
-/// How late an answer has to be for another attempt, by the server's usual round trip.
-pub(super) fn hedge_delay(round_trip: Option<Duration>) -> Duration {
+fn hedge_delay(round_trip: Option<Duration>) -> Duration {
     let delay = round_trip.map_or(*HEDGE.end(), |round_trip| round_trip * HEDGE_ROUND_TRIPS);
     delay.clamp(*HEDGE.start(), *HEDGE.end())
 }

@@ -37,7 +37,7 @@ pub(super) struct Plain {
 /// What the wait for a datagram ended with.
 #[derive(Debug)]
 pub(super) enum Datagram {
-    Answer(Box<Answer>),
+    Answer(Answer),
     /// Cut short, or one of too many that were not the answer.
     AskByStream,
     /// The answer in other letters than asked.
@@ -83,7 +83,7 @@ impl Plain {
         datagram: Result<Datagram, Trouble>,
     ) -> Result<Answer, Trouble> {
         match datagram? {
-            Datagram::Answer(answer) => Ok(*answer),
+            Datagram::Answer(answer) => Ok(answer),
             Datagram::AskByStream => self.ask_by_stream(inquiry, edns).await,
             Datagram::OtherLetters => match self.ask_by_stream(inquiry, edns).await {
                 Err(Trouble::Dead(error)) => self.ask_in_lower_case(inquiry, edns, error).await,
@@ -142,7 +142,7 @@ impl Plain {
     async fn ask_in_lower_case(&self, inquiry: &Inquiry, edns: Edns, no_stream: io::Error) -> Result<Answer, Trouble> {
         self.folds_case.store(true, Ordering::Relaxed);
         match self.ask_by_datagram(inquiry, edns).await? {
-            Datagram::Answer(answer) => Ok(*answer),
+            Datagram::Answer(answer) => Ok(answer),
             Datagram::AskByStream | Datagram::OtherLetters => Err(Trouble::Dead(no_stream)),
         }
     }
@@ -206,7 +206,7 @@ pub(super) fn read_datagram(
     match put.query.recognise(datagram) {
         Reply::Ours(message) if message.truncated() => Some(Ok(Datagram::AskByStream)),
         Reply::Ours(message) => match read_answer(datagram, message.layout(), put.question, max_ttl) {
-            Ok(answer) => Some(Ok(Datagram::Answer(Box::new(answer)))),
+            Ok(answer) => Some(Ok(Datagram::Answer(answer))),
             Err(Fault::Malformed) => None,
             Err(fault) => Some(Err(Trouble::Failing(fault))),
         },

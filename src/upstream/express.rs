@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::answer::Answer;
-use super::choose::{first_choice, hedge_delay};
+use super::choose::first_choice;
 use super::exchange::{Datagram, Plain};
 use super::flights::{Boarding, Landing};
 use super::inquiry::Trouble;
@@ -47,7 +47,7 @@ pub enum Arrival<T> {
 /// Who waits for a datagram.
 enum Waiter<T> {
     /// Whoever asked.
-    Passenger(Passenger<T>),
+    Passenger(Box<Passenger<T>>),
     /// A race that this is an attempt of.
     Race(oneshot::Sender<Result<Datagram, Trouble>>),
 }
@@ -59,7 +59,17 @@ struct Passenger<T> {
     servers: Group,
     /// Which of them was asked.
     asked: usize,
-    hedge_at: Instant,
+    late_at: Instant,
+}
+
+/// How a question is to leave.
+struct Departure {
+    /// Which of its servers is asked.
+    asked: usize,
+    /// How long its answer is waited for before another attempt.
+    patience: Duration,
+    query: (Query, Edns),
+    line: usize,
 }
 
 /// An attempt whose datagram has been sent.
@@ -85,10 +95,10 @@ impl<T> Express<T> {
         }
     }
 
-    /// Takes a question that the cache missed. It leaves with the next [`turn`](Self::turn).
-    pub fn ask(&mut self, lookup: OwnedLookup, ticket: T) {
-        match self.resolver.board(lookup, Occasion::Miss) {
-            Ok(Boarding::Started(voyage)) => self.embark(voyage, ticket),
+    /// Takes a question that the cache missed now. It leaves with the next [`turn`](Self::turn).
+    pub fn ask(&mut self, lookup: OwnedLookup, ticket: T, now: Instant) {
+        match self.resolver.board(lookup, Occasion::Miss, now) {
+            Ok(Boarding::Started(voyage)) => self.embark(voyage, ticket, now),
             Ok(Boarding::Joined(landing)) => self.arrivals.push_back(Arrival::Later(ticket, landing)),
             Err(resolution) => self.arrivals.push_back(Arrival::Landed(ticket, resolution)),
         }
@@ -101,17 +111,22 @@ impl<T> Express<T> {
 
     /// Sends what was asked and receives what has come; [`arrival`](Self::arrival) then tells what came to its end.
     pub fn turn(&mut self) {
+        let ticked = self.tick.is_elapsed();
         let mut ended = std::mem::take(&mut self.ended);
         for line in &mut self.lines {
             line.send(&mut self.buffers, &mut ended);
             line.receive(&mut self.buffers, self.resolver.max_ttl, &mut ended);
+            if ticked {
+                line.heed_errors(&mut ended);
+            }
         }
+        let now = Instant::now();
         for (out, end) in ended.drain(..) {
-            self.settle(out, end);
+            self.settle(out, end, now);
         }
         self.ended = ended;
-        if self.tick.is_elapsed() {
-            self.look_around(Instant::now());
+        if ticked {
+            self.look_around(now);
         }
     }
 
@@ -133,31 +148,27 @@ impl<T> Express<T> {
     }
 
     /// Puts a question on a line, if it is one for this way; else it goes the long one.
-    fn embark(&mut self, voyage: Voyage, ticket: T) {
-        let now = Instant::now();
+    fn embark(&mut self, voyage: Voyage, ticket: T, now: Instant) {
         let servers = self.resolver.routes.servers(&voyage.lookup());
-        let Some((asked, query, line)) = self.prepare(&servers, &voyage, now) else {
+        let Some(Departure { asked, patience, query, line }) = self.prepare(&servers, &voyage, now) else {
             let landing = self.resolver.ask(voyage);
             return self.arrivals.push_back(Arrival::Later(ticket, landing));
         };
-        let server = &servers[asked];
-        server.count_asked();
-        let hedge_at = now + hedge_delay(server.round_trip());
+        servers[asked].count_asked();
         let question = voyage.question().clone();
-        let passenger = Passenger { voyage, ticket, servers, asked, hedge_at };
+        let passenger = Box::new(Passenger { voyage, ticket, servers, asked, late_at: now + patience });
         self.lines[line].take(question, query, now, Waiter::Passenger(passenger));
         if self.tick.deadline() > now + TICK {
             self.tick.as_mut().reset(now + TICK);
         }
     }
 
-    /// Which server to ask, what, and over which line.
-    fn prepare(&mut self, servers: &Group, voyage: &Voyage, now: Instant) -> Option<(usize, (Query, Edns), usize)> {
-        let choice = first_choice(servers, now)?;
-        let server = &servers[choice];
+    fn prepare(&mut self, servers: &Group, voyage: &Voyage, now: Instant) -> Option<Departure> {
+        let (asked, patience) = first_choice(servers, now)?;
+        let server = &servers[asked];
         let plain = server.plain()?;
         let line = self.line(server, plain, now)?;
-        Some((choice, plain.query(voyage.question()), line))
+        Some(Departure { asked, patience, query: plain.query(voyage.question()), line })
     }
 
     /// The line to a server that is being filled, or else any of its lines; a new one while there are few.
@@ -172,36 +183,41 @@ impl<T> Express<T> {
         if count >= LINES {
             return open().nth(rand::random_range(0..count));
         }
+        if self.lines.len() >= MAX_LINES {
+            return None;
+        }
         let socket = plain.socket().ok()?;
         self.lines.push(Line::open(server.clone(), socket));
         Some(self.lines.len() - 1)
     }
 
     /// Gives the end of a wait to who waited; what is no answer to a race.
-    fn settle(&mut self, out: Out<Waiter<T>>, end: Result<Datagram, Trouble>) {
+    fn settle(&mut self, out: Out<Waiter<T>>, end: Result<Datagram, Trouble>, now: Instant) {
         match (out.waiter, end) {
             // A race that is over needs it no more.
             (Waiter::Race(race), end) => drop(race.send(end)),
-            (Waiter::Passenger(passenger), Ok(Datagram::Answer(answer))) => self.arrive(passenger, out.asked, answer),
+            (Waiter::Passenger(passenger), Ok(Datagram::Answer(answer))) => {
+                self.arrive(*passenger, out.asked, answer, now);
+            }
             (Waiter::Passenger(passenger), end) => {
                 let (sender, datagram) = oneshot::channel();
                 drop(sender.send(end));
-                self.hand_over(passenger, out.asked, out.edns, datagram);
+                self.hand_over(*passenger, out.asked, out.edns, datagram);
             }
         }
     }
 
-    fn arrive(&mut self, passenger: Passenger<T>, asked: Instant, answer: Box<Answer>) {
+    fn arrive(&mut self, passenger: Passenger<T>, asked: Instant, answer: Answer, now: Instant) {
         let Passenger { voyage, ticket, servers, asked: winner, .. } = passenger;
         for (index, server) in servers.iter().enumerate() {
             if index == winner {
                 server.count_ended(true);
-                server.succeeded(asked);
+                server.succeeded(asked, now);
             } else {
                 server.passed_over();
             }
         }
-        let resolution = self.resolver.land(voyage, Ok(answer));
+        let resolution = self.resolver.land(voyage, Ok(answer), now);
         self.arrivals.push_back(Arrival::Landed(ticket, resolution));
     }
 
@@ -247,13 +263,13 @@ fn has_passengers<T>(line: &Line<Waiter<T>>) -> bool {
 
 /// Takes the passenger whose answer is late off the line, to which a race listens from now on.
 fn leave_if_late<T>(out: &mut Out<Waiter<T>>, now: Instant) -> Option<Late<T>> {
-    let is_late = matches!(&out.waiter, Waiter::Passenger(passenger) if passenger.hedge_at <= now);
+    let is_late = matches!(&out.waiter, Waiter::Passenger(passenger) if passenger.late_at <= now);
     if !is_late {
         return None;
     }
     let (sender, datagram) = oneshot::channel();
     match std::mem::replace(&mut out.waiter, Waiter::Race(sender)) {
-        Waiter::Passenger(passenger) => Some((passenger, out.asked, out.edns, datagram)),
+        Waiter::Passenger(passenger) => Some((*passenger, out.asked, out.edns, datagram)),
         Waiter::Race(_) => None,
     }
 }
@@ -262,6 +278,8 @@ type Late<T> = (Passenger<T>, Instant, Edns, oneshot::Receiver<Result<Datagram, 
 
 /// Lines to a server that are open at a time, so many random ports.
 const LINES: usize = 8;
+/// Lines in all: with more, to the servers of many services, questions go the long way, each with a socket of its own.
+const MAX_LINES: usize = 64;
 /// How exactly a late answer is told. Only while questions are under way.
 const TICK: Duration = Duration::from_millis(10);
 /// Nothing to look after.

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use nix::sys::socket::{self, MsgFlags, MultiHeaders};
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
@@ -68,15 +69,17 @@ impl Buffers {
 impl<W> Line<W> {
     /// A line over a new socket.
     pub(super) fn open(server: Arc<Server>, socket: UdpSocket) -> Self {
+        // More than the default where the system allows it: the answers to all questions may come at once.
+        let _as_it_is = SockRef::from(&socket).set_recv_buffer_size(SOCKET_BUFFER);
         Self {
             socket,
             server,
             opened: Instant::now(),
             taken: 0,
             is_open: true,
-            out: HashMap::default(),
-            unsent: Vec::new(),
-            over: HashSet::default(),
+            out: HashMap::with_capacity_and_hasher(BATCH, RandomState::default()),
+            unsent: Vec::with_capacity(BATCH),
+            over: HashSet::with_capacity_and_hasher(MAX_QUESTIONS, RandomState::default()),
             strays: 0,
         }
     }
@@ -120,7 +123,10 @@ impl<W> Line<W> {
     pub(super) fn send(&mut self, buffers: &mut Buffers, ended: &mut Vec<Ended<W>>) {
         while !self.unsent.is_empty() {
             match self.send_batch(buffers) {
-                Ok(sent) => drop(self.unsent.drain(..sent)),
+                Ok(sent) => {
+                    self.unsent.drain(..sent);
+                    self.heed_errors(ended);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => self.fail(&error, ended),
             }
@@ -137,8 +143,15 @@ impl<W> Line<W> {
             count += 1;
         }
         let (fd, flags) = (self.socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
-        let sent = socket::sendmmsg(fd, &mut buffers.headers, &slices[..count], &[None; BATCH], [], flags)?;
+        let sent = socket::sendmmsg(fd, &mut buffers.headers, &slices[..count], [None; BATCH], [], flags)?;
         Ok(sent.count())
+    }
+
+    /// Asks the system whether the server's host has said that nobody listens there. It wakes nobody for that.
+    pub(super) fn heed_errors(&mut self, ended: &mut Vec<Ended<W>>) {
+        if let Ok(Some(error)) | Err(error) = self.socket.take_error() {
+            self.fail(&error, ended);
+        }
     }
 
     /// Whether the system has said that something waits; if not, the task is woken when it does.
@@ -242,6 +255,8 @@ fn receive_into(fd: i32, buffers: &mut Buffers, lengths: &mut [usize; BATCH]) ->
 
 /// Datagrams a system call.
 const BATCH: usize = 32;
+/// Answers to all questions of a line, some of them large, as the kernel counts them.
+const SOCKET_BUFFER: usize = 1 << 19;
 /// Questions over one port: a new socket costs a few microseconds, which so many share.
 const MAX_QUESTIONS: usize = 256;
 /// How long a port is used at most.

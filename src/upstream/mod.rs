@@ -237,7 +237,11 @@ impl Resolver {
 
     /// Looks into the cache: synchronous, allocates nothing, holds a lock for less than a microsecond.
     pub fn probe(&self, lookup: &Lookup<'_>) -> Probe {
-        self.cache.probe(self.key(lookup), Instant::now())
+        self.probe_at(lookup, Instant::now())
+    }
+
+    fn probe_at(&self, lookup: &Lookup<'_>, now: Instant) -> Probe {
+        self.cache.probe(self.key(lookup), now)
     }
 
     /// Answers a question that [`probe`](Self::probe) missed, within the upstream time-out. Equal questions share one
@@ -314,7 +318,7 @@ impl Voyage {
 impl Resolver {
     /// Sees to it that the question is on its way. Comes back with its end if it is known at once.
     fn set_out(self: &Arc<Self>, lookup: OwnedLookup, occasion: Occasion) -> Result<Landing, Resolution> {
-        Ok(match self.board(lookup, occasion)? {
+        Ok(match self.board(lookup, occasion, Instant::now())? {
             Boarding::Joined(landing) => landing,
             Boarding::Started(voyage) => self.ask(voyage),
         })
@@ -322,11 +326,11 @@ impl Resolver {
 
     /// Joins the flight of an equal question or starts one. Comes back at once if that is not needed, since the answer
     /// came between, or not possible.
-    fn board(&self, lookup: OwnedLookup, occasion: Occasion) -> Result<Boarding<Voyage>, Resolution> {
+    fn board(&self, lookup: OwnedLookup, occasion: Occasion, now: Instant) -> Result<Boarding<Voyage>, Resolution> {
         let key = (lookup.question.clone(), self.routes.id(&lookup.as_lookup()));
         let boarding = self.flights.board(key, || {
             if occasion == Occasion::Miss {
-                self.known(&lookup)?;
+                self.known(&lookup, now)?;
             }
             self.permits.clone().try_acquire_owned().map_err(|_| self.turn_away(&lookup))
         })?;
@@ -343,8 +347,8 @@ impl Resolver {
     }
 
     /// What the cache has come to know since it was probed.
-    fn known(&self, lookup: &OwnedLookup) -> Result<(), Resolution> {
-        match self.probe(&lookup.as_lookup()) {
+    fn known(&self, lookup: &OwnedLookup, now: Instant) -> Result<(), Resolution> {
+        match self.probe_at(&lookup.as_lookup(), now) {
             Probe::Hit(held) => Err(Resolution::Answer(held)),
             Probe::Failed(failure) => Err(Resolution::Failed(failure)),
             Probe::Miss => Ok(()),
@@ -363,7 +367,7 @@ impl Resolver {
             let servers = resolver.routes.servers(&voyage.lookup());
             let inquiry = Inquiry::new(voyage.question().clone(), resolver.max_ttl);
             let outcome = choose(&servers, inquiry, Instant::now() + resolver.timeout).await;
-            let _told = resolver.land(voyage, outcome.map(Box::new));
+            let _told = resolver.land(voyage, outcome, Instant::now());
         });
         landing
     }
@@ -375,17 +379,17 @@ impl Resolver {
             let inquiry = Inquiry::after_a_packet(voyage.question().clone(), resolver.max_ttl);
             let deadline = begun.asked + resolver.timeout;
             let outcome = take_over(&servers, inquiry, begun, deadline).await;
-            let _told = resolver.land(voyage, outcome.map(Box::new));
+            let _told = resolver.land(voyage, outcome, Instant::now());
         });
         landing
     }
 
     /// Lets the cache know how the question went, then those who wait for it.
-    fn land(&self, voyage: Voyage, outcome: Result<Box<Answer>, Failure>) -> Resolution {
-        let (key, now) = (voyage.key(), Instant::now());
+    fn land(&self, voyage: Voyage, outcome: Result<Answer, Failure>, now: Instant) -> Resolution {
+        let key = voyage.key();
         let resolution = match outcome {
             Ok(answer) => {
-                let answer = Arc::from(answer);
+                let answer = Arc::new(answer);
                 self.cache.store(key, &answer, now);
                 Resolution::Answer(Held { answer, age: Duration::ZERO, stale: false, refresh_due: false })
             }

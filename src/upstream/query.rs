@@ -118,11 +118,13 @@ fn split_question(question: &[u8]) -> (&[u8], &[u8]) {
 
 /// Gives each letter of a name a case at random. Length bytes are below the letters, so they stay.
 fn mix_case(name: &mut [u8]) {
-    let coins: [u8; 32] = rand::random();
-    for (index, byte) in name.iter_mut().enumerate() {
-        let coin = coins[index / 8] >> (index % 8) & 1;
-        // Without a branch: nobody foresees a coin.
-        *byte ^= (u8::from(byte.is_ascii_lowercase()) & coin) << 5;
+    for part in name.chunks_mut(64) {
+        let mut coins: u64 = rand::random();
+        for byte in part {
+            // Without a branch: nobody foresees a coin.
+            *byte ^= u8::from(byte.is_ascii_lowercase() && coins & 1 == 1) << 5;
+            coins >>= 1;
+        }
     }
 }
 

@@ -94,7 +94,7 @@ impl Server {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Where the server stands among others: resting ones behind, then by round trip.
+    /// Where the server stands among others: resting ones behind, by the time that is left of it; then by round trip.
     pub(super) fn rank(&self, now: Instant) -> (bool, Duration) {
         let health = self.health();
         let rest = health.probe_at.map(|at| at.saturating_duration_since(now));
@@ -105,17 +105,17 @@ impl Server {
         self.health().round_trip
     }
 
-    /// Takes an answer to a question asked then into account: the server rests no longer. If it was sent to rest for
+    /// Takes an answer now to a question asked then into account: the server rests no longer. If it was sent to rest for
     /// keeping that very question, it was only slow, which its round trip now says.
-    pub(super) fn succeeded(&self, asked: Instant) {
-        let took = asked.elapsed();
+    pub(super) fn succeeded(&self, asked: Instant, now: Instant) {
+        let took = now.saturating_duration_since(asked);
         let mut health = self.health();
         if health.last_strike.is_some_and(|strike| strike >= asked) {
             health.strikes = health.strikes.saturating_sub(1);
         }
         health.round_trip = Some(health.round_trip.map_or(took, |known| (known * 7 + took) / 8));
         health.probe_at = None;
-        if health.last_strike.is_some_and(|strike| strike.elapsed() >= FORGIVEN_AFTER) {
+        if health.last_strike.is_some_and(|strike| now.saturating_duration_since(strike) >= FORGIVEN_AFTER) {
             health.strikes = 0;
         }
     }
@@ -134,12 +134,7 @@ impl Server {
         health.probe_at = Some(now + rest);
     }
 
-    /// Whether the server has rested long enough to be tried.
-    pub(super) fn probe_due(&self, now: Instant) -> bool {
-        self.health().probe_at.is_some_and(|at| at <= now)
-    }
-
-    /// The same, and claims the try: true once, until that try has had its time.
+    /// Whether the server has rested long enough to be tried; true once, until that try has had its time.
     pub(super) fn claim_probe(&self, now: Instant) -> bool {
         let mut health = self.health();
         let due = health.probe_at.is_some_and(|at| at <= now);

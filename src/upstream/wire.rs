@@ -47,7 +47,6 @@ pub(super) const CD: u16 = 0x0010;
 const MAX_HOPS: usize = 127;
 /// Room for the records of most answers.
 const USUAL_RECORDS: usize = 68;
-const USUAL_LABELS: usize = 8;
 /// Names that are pointed at: more than any answer has that is not made to cost time.
 const MAX_KNOWN: usize = 64;
 
@@ -213,7 +212,8 @@ impl<'a> RawRecord<'a> {
 pub(super) struct Writer {
     bytes: Vec<u8>,
     /// Where names stand that can be pointed at.
-    known: Vec<u16>,
+    known: [u16; MAX_KNOWN],
+    known_count: usize,
 }
 
 impl Writer {
@@ -221,7 +221,7 @@ impl Writer {
     pub(super) fn new(name: NameRef<'_>, record_type: u16) -> Self {
         let mut bytes = Vec::with_capacity(HEADER + name.as_wire().len() + USUAL_RECORDS);
         bytes.resize(HEADER, 0);
-        let mut writer = Self { bytes, known: Vec::with_capacity(USUAL_LABELS) };
+        let mut writer = Self { bytes, known: [0; MAX_KNOWN], known_count: 0 };
         writer.name(name);
         writer.bytes.extend_from_slice(&record_type.to_be_bytes());
         writer.bytes.extend_from_slice(&kind::CLASS_IN.to_be_bytes());
@@ -240,16 +240,21 @@ impl Writer {
                 self.bytes.push(0);
                 return;
             }
-            if let Some(offset) = self.known.iter().find(|at| is_name(&self.bytes, usize::from(**at), suffix)) {
+            if let Some(offset) = self.known().iter().find(|at| is_name(&self.bytes, usize::from(**at), suffix)) {
                 self.bytes.extend_from_slice(&(0xc000 | offset).to_be_bytes());
                 return;
             }
-            if let (Ok(offset @ ..0x4000), ..MAX_KNOWN) = (u16::try_from(self.bytes.len()), self.known.len()) {
-                self.known.push(offset);
+            if let (Ok(offset @ ..0x4000), ..MAX_KNOWN) = (u16::try_from(self.bytes.len()), self.known_count) {
+                self.known[self.known_count] = offset;
+                self.known_count += 1;
             }
             let label = usize::from(suffix.as_wire()[0]);
             self.bytes.extend_from_slice(&suffix.as_wire()[..=label]);
         }
+    }
+
+    fn known(&self) -> &[u16] {
+        &self.known[..self.known_count]
     }
 
     /// Appends bytes as they are.

@@ -17,12 +17,15 @@ use crate::config::{self, UpstreamServer};
 const TRUTH: [u8; 4] = [192, 0, 2, 1];
 const LIE: [u8; 4] = [6, 6, 6, 6];
 
+/// Which question came to its end, and how.
+type End = (usize, Resolution);
+
 /// A worker that does nothing but ask.
 struct Worker {
     resolver: Arc<Resolver>,
     express: Express<usize>,
     handed_over: usize,
-    ends: (UnboundedSender<(usize, Resolution)>, UnboundedReceiver<(usize, Resolution)>),
+    ends: (UnboundedSender<End>, UnboundedReceiver<End>),
 }
 
 impl Worker {
@@ -37,7 +40,7 @@ impl Worker {
     /// Asks for all names at once and comes back when each has its end: an address, or why there is none.
     async fn ask_all(&mut self, names: &[String]) -> Vec<Result<String, Failure>> {
         for (ticket, name) in names.iter().enumerate() {
-            self.express.ask(lookup(name), ticket);
+            self.express.ask(lookup(name), ticket, Instant::now());
         }
         let mut ends = HashMap::new();
         while ends.len() < names.len() {
@@ -135,7 +138,9 @@ async fn ports_ids_and_letters_are_random_and_ports_are_renewed() {
     }
     let asked = server.asked();
     let mut by_port: HashMap<u16, usize> = HashMap::new();
-    asked.iter().for_each(|asked| *by_port.entry(asked.from.port()).or_default() += 1);
+    for asked in &asked {
+        *by_port.entry(asked.from.port()).or_default() += 1;
+    }
     // Once: a question that this machine was too slow to see answered in time, and asked again from a socket of its own.
     by_port.retain(|_, count| *count > 1);
     assert!(by_port.len() >= 4000 / 300 && by_port.values().all(|count| *count <= 300), "{by_port:?}");
@@ -254,7 +259,8 @@ async fn a_first_server_that_is_silent_refuses_talks_nonsense_or_is_dead_is_pass
     let silent = FakeServer::silent().await;
     let refusing = FakeServer::start(|asked| vec![Packet::to(&asked.query).rcode(5).build()]).await;
     let nonsense = FakeServer::start(|_| vec![b"no DNS message at all".to_vec()]).await;
-    for first in [silent.address, refusing.address, nonsense.address, dead_port().await] {
+    let dead = dead_port().await;
+    for first in [silent.address, refusing.address, nonsense.address, dead] {
         let healthy = FakeServer::healthy([192, 0, 2, 2]).await;
         let mut worker = Worker::new(&[first, healthy.address]);
         for batch in names(9).chunks(3) {
@@ -262,7 +268,9 @@ async fn a_first_server_that_is_silent_refuses_talks_nonsense_or_is_dead_is_pass
                 assert_eq!(answer.unwrap(), "192.0.2.2");
             }
         }
+        let said_so = [refusing.address, dead].contains(&first);
         let (first, second) = (worker.server(0), worker.server(1));
+        assert_eq!(first.failed > 0, said_so, "{first:?}");
         assert!(first.resting && first.answered == 0, "{first:?}");
         assert!(!second.resting && second.answered == 9, "{second:?}");
         assert_eq!(worker.resolver.counters().in_flight, 0);

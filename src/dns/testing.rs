@@ -25,7 +25,7 @@ use crate::config::{Environment, QueryLog, Settings, UpstreamServer};
 use crate::diagnostic::Source;
 use crate::event::{Event, EventSink};
 use crate::policy::compile::{Options, load};
-use crate::policy::store::PolicyStore;
+use crate::policy::store::{InForce, PolicyStore};
 use crate::upstream::Resolver;
 
 /// One registry, with a host and with everything below another.
@@ -46,6 +46,15 @@ pub(crate) struct Lab {
     pub(crate) settings: Settings,
     store: Arc<PolicyStore>,
     resolver: Arc<Resolver>,
+}
+
+/// A packet that both paths have seen, with the policy that it came under.
+pub(crate) struct Begun {
+    pub(crate) step: Step,
+    packet: Vec<u8>,
+    policy: Arc<InForce>,
+    telling: Option<Telling>,
+    answer: Vec<u8>,
 }
 
 /// What was told, in order.
@@ -109,24 +118,39 @@ impl Lab {
 
     /// The answer's bytes; `None` if there is none. Both paths make the same of the packet, and the event says so.
     pub(crate) async fn exchange(&self, packet: &[u8]) -> Option<Vec<u8>> {
-        let Self { pipeline, store, resolver, settings, .. } = self;
-        let paths = BothPaths { pipeline, store, resolver, settings };
-        let policy = Arc::clone(&store.current());
-        let mut answer = vec![0xff; 3];
+        self.end(self.begin(packet)).await
+    }
+
+    /// Hands a packet to both paths, which make the same of it. If it is a miss, [`end`](Self::end) waits for the rest.
+    pub(crate) fn begin(&self, packet: &[u8]) -> Begun {
         self.events.receive();
-        let telling = match paths.answer(packet, &self.peer, &mut answer) {
-            (Step::Drop, _) => return None,
-            (Step::Reply, telling) => telling,
-            (Step::Miss(miss), _) => {
-                pipeline.finish(miss, &mut answer).await;
-                paths.check_finished(&policy, packet, &self.peer, &answer)
+        let mut answer = vec![0xff; 3];
+        let policy = Arc::clone(&self.store.current());
+        let (step, telling) = self.paths().answer(packet, &self.peer, &mut answer);
+        Begun { packet: packet.to_owned(), policy, step, telling, answer }
+    }
+
+    /// The answer's bytes; `None` if there is none.
+    pub(crate) async fn end(&self, begun: Begun) -> Option<Vec<u8>> {
+        let Begun { packet, policy, step, telling, mut answer } = begun;
+        let telling = match step {
+            Step::Drop => return None,
+            Step::Reply => telling,
+            Step::Miss(miss) => {
+                self.pipeline.finish(miss, &mut answer).await;
+                self.paths().check_finished(&policy, &packet, &self.peer, &answer)
             }
         };
         let told: Vec<Telling> = self.events.receive().iter().map(Telling::from).collect();
-        if settings.log.queries == QueryLog::All {
+        if self.settings.log.queries == QueryLog::All {
             assert_eq!(told, telling.into_iter().collect::<Vec<_>>());
         }
         Some(answer)
+    }
+
+    fn paths(&self) -> BothPaths<'_> {
+        let Self { pipeline, store, resolver, settings, .. } = self;
+        BothPaths { pipeline, store, resolver, settings }
     }
 
     /// The answer, which must be a whole message and nothing else.

@@ -477,16 +477,11 @@ async fn an_unknown_edns_version_is_said_to_be_unknown() {
 
 #[tokio::test]
 async fn a_cookie_comes_back_with_our_half() {
-    let lab = Lab::new(POLICY).await;
-    let cookie = async |client: &str| {
-        let mut peer = lab.peer;
-        peer.client.set_ip(client.parse().unwrap());
-        let packet = with_opt(query("evil.test", RecordType::A), b"\0\x0a\0\x08ABCDEFGH");
-        let mut out = Vec::new();
-        assert!(matches!(lab.pipeline.answer(&packet, &peer, &mut out), Step::Reply));
-        option(&parse(&out), 10).unwrap()
-    };
-    let (one, other) = (cookie("127.0.0.1").await, cookie("127.0.0.2").await);
+    let mut lab = Lab::new(POLICY).await;
+    let packet = with_opt(query("evil.test", RecordType::A), b"\0\x0a\0\x08ABCDEFGH");
+    let one = option(&lab.ask(&packet).await, 10).unwrap();
+    lab.peer = peer("127.0.0.2");
+    let other = option(&lab.ask(&packet).await, 10).unwrap();
     assert_eq!((one.len(), &one[..9]), (24, &b"ABCDEFGH\x01"[..]));
     assert_ne!(one[16..], other[16..]);
 }
@@ -614,14 +609,13 @@ async fn a_question_under_way_is_judged_by_the_policy_it_came_under() {
     tokio::spawn(watch.run(std::future::pending()));
 
     let packet = query("held.example", RecordType::A);
-    let mut answer = Vec::new();
-    let Step::Miss(miss) = lab.pipeline.answer(&packet, &lab.peer, &mut answer) else { panic!("it is in no cache") };
+    let begun = lab.begin(&packet);
+    assert!(matches!(begun.step, Step::Miss(_)), "it is in no cache");
     allow("other.example");
     let _ = reload.reload(Cause::Control).await;
     assert_eq!(store.current().generation, 2);
     lab.upstream.release();
-    lab.pipeline.finish(miss, &mut answer).await;
-    assert_eq!(rcode(&parse(&answer)), ResponseCode::NoError);
+    assert_eq!(rcode(&parse(&lab.end(begun).await.unwrap())), ResponseCode::NoError);
     assert_eq!(rcode(&lab.ask(&packet).await), ResponseCode::NXDomain, "also from the cache");
 }
 

@@ -342,7 +342,7 @@ types = "any"
 private-addresses = true
 [[deny]]
 hosts = ["bad.good.example", "*.deep.bad.good.example"]
-reason = "see SEC-7, a reason that is long enough to be cut when a packet is short"
+reason = "see SEC-7: überall ähnliche Größen, öfter länger als hier, würden für Ärger sorgen"
 "#;
 
 /// The same for two groups, one of which is another in all but one thing.

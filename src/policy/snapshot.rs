@@ -119,6 +119,8 @@ pub(super) struct Group {
 /// Names that are answered from here: `[static]` and the built-in ones.
 #[derive(Debug, Default)]
 pub(super) struct Statics {
+    /// By the length of a name on the wire whether any of the names has it: next to no question is for one of them.
+    lengths: Lengths,
     pub(super) names: HashSet<DomainName, RandomState>,
     pub(super) ancestors: HashSet<DomainName, RandomState>,
 }
@@ -241,12 +243,28 @@ impl Expiries {
     }
 }
 
+/// A set of lengths of names.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lengths([u64; 4]);
+
+impl Lengths {
+    fn insert(&mut self, length: usize) {
+        self.0[length / 64 % 4] |= 1 << (length % 64);
+    }
+
+    fn has(self, length: usize) -> bool {
+        self.0[length / 64 % 4] & (1 << (length % 64)) != 0
+    }
+}
+
 impl Statics {
     pub(super) fn new(names: impl IntoIterator<Item = DomainName>) -> Self {
         let names: HashSet<DomainName, RandomState> = names.into_iter().chain(built_in()).collect();
         let above = names.iter().flat_map(|name| name.as_name().ancestors().skip(1));
         let ancestors = above.map(NameRef::to_owned).collect();
-        Self { names, ancestors }
+        let mut lengths = Lengths::default();
+        names.iter().for_each(|name| lengths.insert(name.as_wire().len()));
+        Self { lengths, names, ancestors }
     }
 
     /// Whether a name below `name` is answered from here.
@@ -257,7 +275,8 @@ impl Statics {
     /// Whether `name` is answered from here; everything below `localhost` is (RFC 6761 §6.3).
     pub(super) fn contains(&self, name: NameRef<'_>) -> bool {
         let is_local = || name.labels().last() == Some(LOCALHOST.as_bytes());
-        (name.as_wire().ends_with(LOCAL_END) && is_local()) || self.names.contains(name.as_wire())
+        let wire = name.as_wire();
+        (wire.ends_with(LOCAL_END) && is_local()) || (self.lengths.has(wire.len()) && self.names.contains(wire))
     }
 }
 

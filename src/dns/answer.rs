@@ -413,7 +413,8 @@ const MAX_TTL: u32 = i32::MAX.cast_unsigned();
 const MIN_UDP_SIZE: usize = 512;
 /// Fits the smallest IPv6 packet without fragments (RFC 9715 §3.1).
 const MAX_UDP_SIZE: usize = OUR_UDP_SIZE as usize;
-const OUR_UDP_SIZE: u16 = 1232;
+/// What clients are told that we take.
+pub(super) const OUR_UDP_SIZE: u16 = 1232;
 /// What the length before a message on a stream can say.
 const MAX_STREAM_SIZE: usize = u16::MAX as usize;
 /// A denial is at most this much longer than its query, so that nobody is worth being reflected by us.

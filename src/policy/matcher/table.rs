@@ -46,9 +46,10 @@ impl<T: Copy + Default> Table<T> {
         self.places.iter().zip(&self.tags).filter(|&(_, &tag)| tag != EMPTY).map(|(&entry, _)| entry)
     }
 
-    /// The same entries in no more memory than they need.
+    /// The same entries in about as much memory as they need; for a little less none is moved.
     pub(super) fn shrunk(self, hash: impl Fn(T) -> u64) -> Self {
-        if self.homes <= self.len + self.len / SPARE_PART {
+        let needed = self.len + self.len / SPARE_PART;
+        if self.homes <= needed + needed / SPARED_PART {
             return self;
         }
         let mut table = Self::with_room_for(self.len);
@@ -133,6 +134,8 @@ const WINDOW: usize = size_of::<u64>();
 const EACH_BYTE: u64 = 0x0101_0101_0101_0101;
 /// For each so many entries there is one place more: four fifths of the places are taken.
 const SPARE_PART: usize = 4;
+/// A table that is larger by more than one in so many places is made anew.
+const SPARED_PART: usize = 16;
 
 #[cfg(test)]
 mod tests {

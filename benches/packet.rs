@@ -123,7 +123,7 @@ impl Lab {
     fn fill_cache(&mut self) {
         for packet in (0..ALLOWED).map(|index| query(&member(index), 0)) {
             if let Step::Miss(miss) = self.pipeline.answer(&packet, &self.peer, &mut self.answer) {
-                self.runtime.block_on(self.pipeline.finish(miss, &mut self.answer));
+                self.runtime.block_on(self.pipeline.finish(&miss, &mut self.answer));
             }
         }
     }

@@ -94,7 +94,7 @@ impl Client {
         match self.pipeline.answer(&query, &self.peer, &mut answer) {
             Step::Drop => return Err(Refusal::NoQuery),
             Step::Reply => {}
-            Step::Miss(miss) => self.pipeline.finish(miss, &mut answer).await,
+            Step::Miss(miss) => self.pipeline.finish(&miss, &mut answer).await,
         }
         Ok(answer)
     }

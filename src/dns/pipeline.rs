@@ -62,7 +62,7 @@ pub enum Step {
     Reply,
     /// Nothing is known yet: [`Pipeline::finish`] writes the answer, or [`Pipeline::conclude_miss`] what somebody else
     /// resolved.
-    Miss(Miss),
+    Miss(Box<Miss>),
 }
 
 /// A question that must go upstream, with the snapshot that judges it.
@@ -153,16 +153,17 @@ impl Pipeline {
                 self.counters.cache_misses.increment();
                 let lookup = case.lookup().to_owned();
                 let policy = arc_swap::Guard::into_inner(policy);
-                return Step::Miss(Miss { packet: packet.into(), peer: *peer, policy, lookup, _permit: permit });
+                let miss = Miss { packet: packet.into(), peer: *peer, policy, lookup, _permit: permit };
+                return Step::Miss(Box::new(miss));
             }
         }
         Step::Reply
     }
 
     /// Resolves a miss and writes its answer into `out`. Ends within the upstream time-out.
-    pub async fn finish(&self, miss: Miss, out: &mut Vec<u8>) {
+    pub async fn finish(&self, miss: &Miss, out: &mut Vec<u8>) {
         let resolution = self.resolver.resolve(miss.lookup.clone()).await;
-        self.answer_miss(&miss, resolution, out);
+        self.answer_miss(miss, resolution, out);
     }
 
     /// Writes the answer to a miss that has been resolved into `out`, whose contents are replaced.

@@ -235,7 +235,7 @@ async fn answer_queries<R: AsyncRead + Unpin>(
             Step::Miss(miss) => {
                 let pipeline = Arc::clone(pipeline);
                 tokio::spawn(async move {
-                    pipeline.finish(miss, &mut answer).await;
+                    pipeline.finish(&miss, &mut answer).await;
                     place.send(answer);
                 });
             }

@@ -137,7 +137,7 @@ impl Lab {
             Step::Drop => return None,
             Step::Reply => telling,
             Step::Miss(miss) => {
-                self.pipeline.finish(miss, &mut answer).await;
+                self.pipeline.finish(&miss, &mut answer).await;
                 self.paths().check_finished(&policy, &packet, &self.peer, &answer)
             }
         };

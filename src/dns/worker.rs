@@ -55,7 +55,7 @@ struct Worker {
 
 /// A client whose question is under way.
 struct Waiting {
-    miss: Miss,
+    miss: Box<Miss>,
     peer: SocketAddr,
     source: Source,
 }

@@ -263,7 +263,9 @@ impl Statics {
         let above = names.iter().flat_map(|name| name.as_name().ancestors().skip(1));
         let ancestors = above.map(NameRef::to_owned).collect();
         let mut lengths = Lengths::default();
-        names.iter().for_each(|name| lengths.insert(name.as_wire().len()));
+        for name in &names {
+            lengths.insert(name.as_wire().len());
+        }
         Self { lengths, names, ancestors }
     }
 

@@ -5,10 +5,12 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::{Format, Full, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::LogFormat;
 use crate::observe::writer::LineWriter;
@@ -20,17 +22,27 @@ use crate::observe::writer::LineWriter;
 pub fn start(format: LogFormat) -> io::Result<LineWriter> {
     let writer = LineWriter::start(io::stderr())?;
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER)))
+        .with_max_level(LevelFilter::TRACE)
         .with_writer(writer.clone())
         .with_ansi(false)
         .with_target(false);
     let started = match format {
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
-        LogFormat::Text if under_journald() => builder.event_format(Journald::default()).try_init(),
-        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => {
+            builder.json().flatten_event(true).with_current_span(false).finish().with(filter()).try_init()
+        }
+        LogFormat::Text if under_journald() => {
+            builder.event_format(Journald::default()).finish().with(filter()).try_init()
+        }
+        LogFormat::Text => builder.finish().with(filter()).try_init(),
     };
     started.map_err(io::Error::other)?;
     Ok(writer)
+}
+
+/// What is logged, by module and level.
+fn filter() -> Targets {
+    let wanted = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty()).and_then(|text| text.parse().ok());
+    wanted.unwrap_or_else(|| DEFAULT_FILTER.parse().expect("the default filter is one"))
 }
 
 /// Whether standard error is the stream that systemd connected with journald: its device and inode are in

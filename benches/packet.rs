@@ -125,6 +125,7 @@ impl Lab {
             if let Step::Miss(miss) = self.pipeline.answer(&packet, &self.peer, &mut self.answer) {
                 self.runtime.block_on(self.pipeline.finish(&miss, &mut self.answer));
             }
+            assert_eq!(self.answer[3] & 0x0f, 0, "an allowed name resolves");
         }
     }
 

@@ -71,6 +71,8 @@ impl Source {
 pub(super) struct Inbox {
     buffers: Box<[[u8; MAX_QUERY]]>,
     arrivals: [Arrival; BATCH],
+    /// How many the next call makes room for, which costs whether it is used or not.
+    room: usize,
 }
 
 /// What the system tells of a datagram.
@@ -99,7 +101,7 @@ impl Inbox {
     /// An empty one.
     pub(super) fn new() -> Self {
         let nothing = Arrival { len: 0, peer: NOBODY, source: Source::Bound };
-        Self { buffers: vec![[0; MAX_QUERY]; BATCH].into(), arrivals: [nothing; BATCH] }
+        Self { buffers: vec![[0; MAX_QUERY]; BATCH].into(), arrivals: [nothing; BATCH], room: FEW }
     }
 
     /// The first `count` datagrams.
@@ -136,13 +138,13 @@ impl Socket {
         asked.unwrap_or(self.listener)
     }
 
-    /// Receives as many datagrams as wait, up to a batch, once the system has said that some do. A batch that is not full
+    /// Receives as many datagrams as wait, up to a batch, once the system has said that some do. A call that leaves room
     /// has emptied the socket: the runtime is told so at once, and saves the call that would find nothing.
     pub(super) fn receive_ready(&self, inbox: &mut Inbox) -> io::Result<usize> {
-        let mut count = 0;
+        let (mut count, room) = (0, inbox.room);
         let empty = self.io.try_io(Interest::READABLE, || {
             count = self.receive(inbox)?;
-            if count == BATCH { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+            if count == room { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
         });
         if count > 0 { Ok(count) } else { empty.map(|()| count) }
     }
@@ -150,7 +152,12 @@ impl Socket {
     /// Receives as many datagrams as wait, up to a batch; the system is asked even if it has not said that any do.
     pub(super) fn receive(&self, inbox: &mut Inbox) -> io::Result<usize> {
         HEADERS.with_borrow_mut(|headers| {
-            let count = receive_into(self.io.as_raw_fd(), headers.receiving(self.kind), self.kind, inbox)?;
+            let (fd, kind, headers_of_kind) = (self.io.as_raw_fd(), self.kind, headers.receiving(self.kind));
+            let count = match inbox.room {
+                FEW => receive_into::<FEW>(fd, headers_of_kind, kind, inbox)?,
+                _ => receive_into::<BATCH>(fd, headers_of_kind, kind, inbox)?,
+            };
+            inbox.room = if count < FEW { FEW } else { BATCH };
             if self.kind.is_wildcard() && inbox.arrivals[..count].iter().any(|it| it.source == Source::Bound) {
                 // The kernel shortens the room for packet info when it tells none; the next ones would lose theirs.
                 headers.forget_receiving(self.kind);
@@ -182,15 +189,22 @@ impl Socket {
     /// Sends answers that leave from the same address; returns how many went.
     fn send(&self, answers: &[Answer]) -> io::Result<usize> {
         self.io.try_io(Interest::WRITABLE, || {
-            HEADERS.with_borrow_mut(|headers| send_from(self.io.as_raw_fd(), headers.sending(self.kind), answers))
+            HEADERS.with_borrow_mut(|headers| {
+                let (fd, headers) = (self.io.as_raw_fd(), headers.sending(self.kind));
+                match answers.len() {
+                    ..=FEW => send_from::<FEW>(fd, headers, answers),
+                    _ => send_from::<BATCH>(fd, headers, answers),
+                }
+            })
         })
     }
 }
 
-fn receive_into(fd: i32, headers: &mut Headers, kind: Kind, inbox: &mut Inbox) -> io::Result<usize> {
-    let Inbox { buffers, arrivals } = inbox;
+/// Receives up to `N` datagrams.
+fn receive_into<const N: usize>(fd: i32, headers: &mut Headers, kind: Kind, inbox: &mut Inbox) -> io::Result<usize> {
+    let Inbox { buffers, arrivals, .. } = inbox;
     let mut places = buffers.iter_mut();
-    let mut slices: [_; BATCH] = std::array::from_fn(|_| {
+    let mut slices: [_; N] = std::array::from_fn(|_| {
         let place = places.next().expect("an inbox has a buffer for each slot");
         [IoSliceMut::new(place)]
     });
@@ -203,12 +217,13 @@ fn receive_into(fd: i32, headers: &mut Headers, kind: Kind, inbox: &mut Inbox) -
     Ok(count)
 }
 
-fn send_from(fd: i32, headers: &mut Headers, answers: &[Answer]) -> io::Result<usize> {
-    let slices: [_; BATCH] = std::array::from_fn(|index| {
+/// Sends answers, `N` at most, that leave from the same address.
+fn send_from<const N: usize>(fd: i32, headers: &mut Headers, answers: &[Answer]) -> io::Result<usize> {
+    let slices: [_; N] = std::array::from_fn(|index| {
         let bytes = answers.get(index).map_or(&[][..], |answer| &answer.bytes);
         [IoSlice::new(bytes)]
     });
-    let peers: [_; BATCH] =
+    let peers: [_; N] =
         std::array::from_fn(|index| answers.get(index).map(|answer| SockaddrStorage::from(answer.peer)));
     let (slices, peers) = (&slices[..answers.len()], &peers[..answers.len()]);
     let flags = MsgFlags::MSG_DONTWAIT;
@@ -328,6 +343,8 @@ impl ThreadHeaders {
 /// Datagrams a system call. What a switch between kernel and program costs, cold caches included, is shared by so many;
 /// larger batches gain little and delay the first answer.
 const BATCH: usize = 64;
+/// What there is room for while fewer come at a time: then the answer is waited for, not the throughput.
+const FEW: usize = 8;
 /// What our OPT records tell clients; a longer datagram is cut, and malformed then.
 const MAX_QUERY: usize = OUR_UDP_SIZE as usize;
 const RECEIVE_BUFFER: usize = 1 << 20;

@@ -84,9 +84,10 @@ impl Worker {
         let mut stop = pin!(stop(stopped));
         loop {
             tokio::select! {
-                ready = self.socket.readable() => ready?,
-                () = self.express.ready() => {}
+                biased;
                 () = &mut stop => return Ok(()),
+                () = self.express.ready() => {}
+                ready = self.socket.readable() => ready?,
             }
             let received = self.socket.receive_ready(&mut self.inbox);
             self.turn(received).await;

@@ -25,7 +25,7 @@ pub(super) fn in_background<T: Send>(work: impl FnOnce() -> T + Send) -> io::Res
 /// load, too.
 #[cfg(target_os = "linux")]
 fn give_way() {
-    // Linux keeps this by thread. Where it is not permitted, it was the operator who forbade it.
+    // Linux keeps this by thread. Where it is not permitted, as in the sandbox of our units, it takes turns as before.
     let _ = rustix::process::nice(NICENESS);
 }
 

@@ -148,6 +148,11 @@ impl Lab {
         Some(answer)
     }
 
+    /// How many questions went to the upstream, each counted once however often it is put.
+    pub(crate) fn resolved(&self) -> u64 {
+        self.resolver.counters().asked
+    }
+
     fn paths(&self) -> BothPaths<'_> {
         let Self { pipeline, store, resolver, settings, .. } = self;
         BothPaths { pipeline, store, resolver, settings }

@@ -187,8 +187,18 @@ pub fn is_host_label(label: &[u8]) -> bool {
     label.iter().all(|&byte| is_host_byte(byte))
 }
 
+/// Looked up, since every byte of most allowed names is asked about.
 fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_'
+    const HOST_BYTES: [bool; 256] = {
+        let mut is_host = [false; 256];
+        let mut byte = 0_u8;
+        while byte < u8::MAX {
+            is_host[byte as usize] = byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+            byte += 1;
+        }
+        is_host
+    };
+    HOST_BYTES[usize::from(byte)]
 }
 
 /// Whether `label` is `glob` with one or more bytes for each `*`. On a mismatch only the last `*` is tried longer, which

@@ -147,7 +147,7 @@ impl Builder {
         while offset < length(&arena) {
             let rule = Rule { arena: &arena, offset };
             let (strategy, size, key) = (rule.strategy(), rule.size(), Tails::of_wire(rule.key()));
-            depths.insert(key.labels, strategy);
+            depths.insert(&key, strategy);
             if let Some(older) = insert(&mut index, &arena, &key, offset) {
                 link(&mut arena, offset, older);
             }

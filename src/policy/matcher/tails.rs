@@ -19,13 +19,19 @@ pub struct Tails<'n> {
     pub(in crate::policy) labels: usize,
 }
 
-/// How many labels the keys of a matcher have: no others are looked up.
+/// How many labels the keys of a matcher have, and some bits of their hashes: few other tails are looked up.
 #[derive(Clone, Debug)]
 pub(super) struct Depths {
     /// For each number of labels whether there are keys, and whether only for whole names.
     keys: [Option<Strictness>; MAX_DEPTH + 1],
+    sieves: [Sieve; HASHED + 1],
     deepest: usize,
 }
+
+/// Lets the hashes through that were put in, and few others as long as those are few: a thousand bits, of which each sets
+/// one. Of the names that nothing lists, most differ from all keys within the bits that stay in a processor's nearest cache.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sieve([u64; 16]);
 
 /// Whether a key is of use within a longer name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +111,12 @@ fn hasher() -> impl Hasher {
 }
 
 impl Depths {
-    /// Notes that `strategy` has a key of so many labels.
-    pub(super) fn insert(&mut self, depth: usize, strategy: Strategy) {
+    /// Notes that `strategy` has this key.
+    pub(super) fn insert(&mut self, key: &Tails<'_>, strategy: Strategy) {
+        let depth = key.labels;
+        if let Some(sieve) = self.sieves.get_mut(depth) {
+            sieve.insert(key.hash(depth));
+        }
         let known = &mut self.keys[depth];
         if strategy != Strategy::Exact {
             *known = Some(Strictness::Tails);
@@ -115,20 +125,36 @@ impl Depths {
         self.deepest = self.deepest.max(depth);
     }
 
-    /// The depths of a name that keys may have.
+    /// The depths of a name at which there may be a key.
     pub(super) fn of(&self, name: &Tails<'_>) -> impl Iterator<Item = usize> {
-        let labels = name.labels;
-        (0..=labels.min(self.deepest)).filter(move |&depth| match self.keys[depth] {
-            Some(Strictness::Tails) => true,
-            Some(Strictness::WholeNames) => depth == labels,
-            None => false,
+        (0..=name.labels.min(self.deepest)).filter(|&depth| {
+            let passes = self.sieves.get(depth).is_none_or(|sieve| sieve.passes(name.hash(depth)));
+            passes && (self.keys[depth] == Some(Strictness::Tails) || depth == name.labels)
         })
+    }
+}
+
+impl Sieve {
+    fn insert(&mut self, hash: u64) {
+        let (word, bit) = Self::place(hash);
+        self.0[word] |= bit;
+    }
+
+    fn passes(&self, hash: u64) -> bool {
+        let (word, bit) = Self::place(hash);
+        self.0[word] & bit != 0
+    }
+
+    /// By bits that a table neither begins its search by nor compares.
+    fn place(hash: u64) -> (usize, u64) {
+        let [_tag, word, bit, ..] = hash.to_be_bytes();
+        (usize::from(word % 16), 1 << (bit % 64))
     }
 }
 
 impl Default for Depths {
     fn default() -> Self {
-        Self { keys: [None; MAX_DEPTH + 1], deepest: 0 }
+        Self { keys: [None; MAX_DEPTH + 1], sieves: Default::default(), deepest: 0 }
     }
 }
 

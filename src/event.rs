@@ -155,14 +155,19 @@ impl EventSink {
 
     /// Tells an event of this kind, built only if there is a use and room for it.
     pub(crate) fn tell(&self, decision: Decision, bearing: Bearing, build: impl FnOnce() -> Event) {
+        self.tell_at(Instant::now(), decision, bearing, build);
+    }
+
+    /// The same for a caller who knows what time it is.
+    pub(crate) fn tell_at(&self, now: Instant, decision: Decision, bearing: Bearing, build: impl FnOnce() -> Event) {
         let Inner { wanted, queue, budget, background, over_budget, queue_full } = &*self.inner;
         let is_wanted = wants(*wanted, decision);
         if !is_wanted {
             // Without it, a denial says less: no loss to count.
-            if *wanted == QueryLog::Off || bearing != Bearing::Registry || !background.spend(Instant::now()) {
+            if *wanted == QueryLog::Off || bearing != Bearing::Registry || !background.spend(now) {
                 return;
             }
-        } else if !budget.spend(Instant::now()) {
+        } else if !budget.spend(now) {
             over_budget.fetch_add(1, Ordering::Relaxed);
             return;
         }

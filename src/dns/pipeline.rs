@@ -6,7 +6,7 @@
 //!                                                   └─ miss ─upstream─▶ admit ──────────────▶ answer ─▶ bytes
 //! ```
 //!
-//! Everything but a miss happens in [`Pipeline::answer`], which neither waits nor, for denials and hits, allocates. A
+//! Everything but a miss happens in [`Batch::answer`], which neither waits nor, for denials and hits, allocates. A
 //! question is judged by one snapshot from its first byte to its answer: a [`Miss`] takes it along. The cache is behind
 //! the verdict and holds what upstreams said; what a client may see of it is decided anew for each client.
 
@@ -16,8 +16,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arc_swap::Guard;
 use ipnet::IpNet;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use self::case::{Basis, Case, DeniedTarget};
 use super::answer::{Fit, Rcode, Reply, Writer, write_bare};
@@ -51,6 +53,14 @@ pub struct Pipeline {
     events: EventSink,
     counters: Counters,
     in_flight: Arc<Semaphore>,
+}
+
+/// Packets that came together, and are answered by one snapshot as of one moment: pointer and clock are read once for all
+/// of them.
+pub struct Batch<'p> {
+    pipeline: &'p Pipeline,
+    policy: Guard<Arc<InForce>>,
+    now: Instant,
 }
 
 /// What became of a packet.
@@ -115,12 +125,17 @@ impl Pipeline {
         &self.counters
     }
 
-    /// Answers a packet into `out`, whose contents are replaced, unless it must be resolved first. Never waits.
-    pub fn answer(&self, packet: &[u8], peer: &Peer, out: &mut Vec<u8>) -> Step {
-        contain(|| self.answer_packet(packet, peer, out))
+    /// Begins to answer packets that came at `now`.
+    pub fn batch(&self, now: Instant) -> Batch<'_> {
+        Batch { pipeline: self, policy: self.policy.current(), now }
     }
 
-    fn answer_packet(&self, packet: &[u8], peer: &Peer, out: &mut Vec<u8>) -> Step {
+    /// Answers a packet that came alone, as [`Batch::answer`] does.
+    pub fn answer(&self, packet: &[u8], peer: &Peer, out: &mut Vec<u8>) -> Step {
+        self.batch(Instant::now()).answer(packet, peer, out)
+    }
+
+    fn answer_packet(&self, packet: &[u8], peer: &Peer, batch: &Batch<'_>, out: &mut Vec<u8>) -> Step {
         self.counters.of_transport(peer.transport).increment();
         let Some(header) = Header::read(packet) else {
             self.counters.dropped_packets.increment();
@@ -132,8 +147,7 @@ impl Pipeline {
             Ok(query) => query,
             Err(rejection) => return self.reject(header, &rejection, peer, out),
         };
-        let policy = self.policy.current();
-        let case = Case::judge(query, peer, &policy);
+        let case = Case::judge(query, peer, batch.now, &batch.policy);
         if let Verdict::Audit(_) = case.judgement.verdict {
             self.counters.would_deny.increment();
         }
@@ -142,7 +156,7 @@ impl Pipeline {
             self.conclude(&case, case.verdict(), &reply, out);
             return Step::Reply;
         }
-        match self.resolver.probe(&case.lookup()) {
+        match self.resolver.probe_at(&case.lookup(), case.now) {
             Probe::Hit(held) => self.answer_from_cache(&case, &held, out),
             Probe::Failed(failure) => self.fail(&case, failure, out),
             Probe::Miss => {
@@ -152,7 +166,7 @@ impl Pipeline {
                 };
                 self.counters.cache_misses.increment();
                 let lookup = case.lookup().to_owned();
-                let policy = arc_swap::Guard::into_inner(policy);
+                let policy = Arc::clone(&batch.policy);
                 let miss = Miss { packet: packet.into(), peer: *peer, policy, lookup, _permit: permit };
                 return Step::Miss(Box::new(miss));
             }
@@ -178,7 +192,7 @@ impl Pipeline {
         let mut room = NameBuf::default();
         let query = miss.query(&mut room);
         // Judging is a plain function: the same snapshot says the same again.
-        let case = Case::judge(&query, &miss.peer, &miss.policy);
+        let case = Case::judge(&query, &miss.peer, Instant::now(), &miss.policy);
         match resolution {
             Resolution::Answer(held) => self.relay(&case, &held, out),
             Resolution::Failed(failure) => self.fail(&case, failure, out),
@@ -389,11 +403,19 @@ impl Pipeline {
 
     /// Writes the answer and tells the event.
     fn conclude(&self, case: &Case<'_>, basis: Basis<'_>, reply: &Reply<'_>, out: &mut Vec<u8>) {
-        let Case { query, peer, .. } = case;
+        let Case { query, peer, now, .. } = case;
         if self.writer.write(query, reply, (peer.transport, peer.address()), out) == Fit::Truncated {
             self.counters.truncated.increment();
         }
-        self.events.tell(basis.decision, basis.bearing, || case.event(&basis, reply.rcode()));
+        let event = || case.event(&basis, reply.rcode());
+        self.events.tell_at(now.into_std(), basis.decision, basis.bearing, event);
+    }
+}
+
+impl Batch<'_> {
+    /// Answers a packet into `out`, whose contents are replaced, unless it must be resolved first. Never waits.
+    pub fn answer(&self, packet: &[u8], peer: &Peer, out: &mut Vec<u8>) -> Step {
+        contain(|| self.pipeline.answer_packet(packet, peer, self, out))
     }
 }
 

@@ -134,10 +134,11 @@ impl Worker {
     /// Hands `count` datagrams to the pipeline.
     fn answer(&mut self, count: usize) {
         let now = Instant::now();
+        let batch = self.pipeline.batch(now);
         for Datagram { bytes, peer, source } in self.inbox.datagrams(count) {
             let client = Peer::new(peer, self.socket.asked_at(source), Transport::Udp);
             let express = &mut self.express;
-            self.outbox.add(peer, source, |out| match self.pipeline.answer(bytes, &client, out) {
+            self.outbox.add(peer, source, |out| match batch.answer(bytes, &client, out) {
                 Step::Miss(miss) => {
                     express.ask(miss.lookup().clone(), Waiting { miss, peer, source }, now);
                     false

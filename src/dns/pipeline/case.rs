@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use tokio::time::Instant;
+
 use crate::dns::Peer;
 use crate::dns::answer::Rcode;
 use crate::dns::wire::Query;
@@ -15,10 +17,11 @@ use crate::policy::snapshot::{EntryKind, GroupRef, RuleRef, Snapshot};
 use crate::policy::store::InForce;
 use crate::upstream::{Dnssec, Lookup};
 
-/// A question, who asks it, and what one snapshot says to it.
+/// A question, who asks it and when, and what one snapshot says to it.
 pub(super) struct Case<'a> {
     pub(super) query: &'a Query<'a>,
     pub(super) peer: &'a Peer,
+    pub(super) now: Instant,
     pub(super) policy: &'a InForce,
     pub(super) judgement: Judgement<'a>,
 }
@@ -53,9 +56,9 @@ impl fmt::Display for DeniedTarget<'_> {
 
 impl<'a> Case<'a> {
     /// Judges the question of `query` by the snapshot of `policy`.
-    pub(super) fn judge(query: &'a Query<'a>, peer: &'a Peer, policy: &'a InForce) -> Self {
+    pub(super) fn judge(query: &'a Query<'a>, peer: &'a Peer, now: Instant, policy: &'a InForce) -> Self {
         let judgement = policy.snapshot.judge(&asker(peer), query.question.name);
-        Self { query, peer, policy, judgement }
+        Self { query, peer, now, policy, judgement }
     }
 
     /// What the question is judged by.

@@ -54,16 +54,24 @@ pub enum Transport {
 impl Peer {
     /// A peer; IPv4-mapped IPv6 addresses become IPv4 ones.
     pub fn new(client: SocketAddr, listener: SocketAddr, transport: Transport) -> Self {
-        let canonical = |address: SocketAddr| match address {
-            SocketAddr::V4(_) => address,
-            SocketAddr::V6(v6) => SocketAddr::new(v6.ip().to_canonical(), v6.port()),
-        };
         Self { client: canonical(client), listener: canonical(listener), transport }
+    }
+
+    /// Another client that came the same way.
+    fn with_client(&self, client: SocketAddr) -> Self {
+        Self { client: canonical(client), ..*self }
     }
 
     /// The client's address.
     pub fn address(&self) -> IpAddr {
         self.client.ip()
+    }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(_) => address,
+        SocketAddr::V6(v6) => SocketAddr::new(v6.ip().to_canonical(), v6.port()),
     }
 }
 

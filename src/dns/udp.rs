@@ -11,12 +11,14 @@ use std::os::fd::AsRawFd;
 
 use nix::cmsg_space;
 use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
-use nix::sys::socket::{self, ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage};
+use nix::sys::socket::{self, ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg};
+use nix::sys::socket::{SockaddrIn, SockaddrIn6, SockaddrLike};
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::Interest;
 
 use super::answer::OUR_UDP_SIZE;
 use super::pipeline::Pipeline;
+use super::{Peer, Transport};
 
 /// Sets what must be set before the socket is bound, so that no datagram comes without its packet info.
 pub(super) fn prepare(socket: &socket2::Socket, address: SocketAddr) -> io::Result<()> {
@@ -33,7 +35,8 @@ pub(super) fn prepare(socket: &socket2::Socket, address: SocketAddr) -> io::Resu
 /// One worker's socket.
 pub(super) struct Socket {
     io: tokio::net::UdpSocket,
-    listener: SocketAddr,
+    /// Whoever asked the address that it is known by.
+    somebody: Peer,
     kind: Kind,
 }
 
@@ -48,7 +51,7 @@ enum Kind {
 
 /// The address that an answer leaves from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+enum Source {
     /// The one the socket is bound to.
     Bound,
     V4(Ipv4Addr),
@@ -79,6 +82,12 @@ pub(super) struct Inbox {
 #[derive(Clone, Copy)]
 struct Arrival {
     len: usize,
+    origin: Origin,
+}
+
+/// Where a datagram came from, and to which of our addresses: its answer goes the same way back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
     peer: SocketAddr,
     source: Source,
 }
@@ -86,45 +95,41 @@ struct Arrival {
 /// A received datagram.
 pub(super) struct Datagram<'i> {
     pub(super) bytes: &'i [u8],
-    pub(super) peer: SocketAddr,
-    pub(super) source: Source,
+    pub(super) origin: &'i Origin,
 }
 
 /// An answer to be sent.
 pub(super) struct Answer {
     pub(super) bytes: Vec<u8>,
-    pub(super) peer: SocketAddr,
-    pub(super) source: Source,
+    pub(super) to: Origin,
 }
 
 impl Inbox {
     /// An empty one.
     pub(super) fn new() -> Self {
-        let nothing = Arrival { len: 0, peer: NOBODY, source: Source::Bound };
+        let nothing = Arrival { len: 0, origin: NOBODY };
         Self { buffers: vec![[0; MAX_QUERY]; BATCH].into(), arrivals: [nothing; BATCH], room: FEW }
     }
 
     /// The first `count` datagrams.
     pub(super) fn datagrams(&self, count: usize) -> impl Iterator<Item = Datagram<'_>> {
-        self.buffers.iter().zip(&self.arrivals[..count]).map(|(buffer, &Arrival { len, peer, source })| Datagram {
-            bytes: &buffer[..len],
-            peer,
-            source,
-        })
+        let arrivals = &self.arrivals[..count];
+        self.buffers.iter().zip(arrivals).map(|(buffer, it)| Datagram { bytes: &buffer[..it.len], origin: &it.origin })
     }
 }
 
 impl Answer {
     /// A place for one.
     pub(super) fn empty() -> Self {
-        Self { bytes: Vec::new(), peer: NOBODY, source: Source::Bound }
+        Self { bytes: Vec::new(), to: NOBODY }
     }
 }
 
 impl Socket {
     /// Takes a bound socket into the runtime; `listener` is the address it is known by.
     pub(super) fn new(socket: UdpSocket, listener: SocketAddr) -> io::Result<Self> {
-        Ok(Self { io: tokio::net::UdpSocket::from_std(socket)?, listener, kind: Kind::of(listener) })
+        let somebody = Peer::new(NOBODY.peer, listener, Transport::Udp);
+        Ok(Self { io: tokio::net::UdpSocket::from_std(socket)?, somebody, kind: Kind::of(listener) })
     }
 
     /// Comes back when the system says that datagrams wait.
@@ -132,10 +137,14 @@ impl Socket {
         self.io.readable().await
     }
 
-    /// The address it is known by, or the one that was asked of a wildcard.
-    pub(super) fn asked_at(&self, source: Source) -> SocketAddr {
-        let asked = source.address().map(|ip| SocketAddr::new(ip, self.listener.port()));
-        asked.unwrap_or(self.listener)
+    /// Who asked, and the address that was asked: the one this is known by, or one of a wildcard's.
+    pub(super) fn peer(&self, origin: &Origin) -> Peer {
+        match origin.source.address() {
+            None => self.somebody.with_client(origin.peer),
+            Some(asked) => {
+                Peer::new(origin.peer, SocketAddr::new(asked, self.somebody.listener.port()), Transport::Udp)
+            }
+        }
     }
 
     /// Receives as many datagrams as wait, up to a batch, once the system has said that some do. A call that leaves room
@@ -151,25 +160,32 @@ impl Socket {
 
     /// Receives as many datagrams as wait, up to a batch; the system is asked even if it has not said that any do.
     pub(super) fn receive(&self, inbox: &mut Inbox) -> io::Result<usize> {
-        HEADERS.with_borrow_mut(|headers| {
-            let (fd, kind, headers_of_kind) = (self.io.as_raw_fd(), self.kind, headers.receiving(self.kind));
-            let count = match inbox.room {
-                FEW => receive_into::<FEW>(fd, headers_of_kind, kind, inbox)?,
-                _ => receive_into::<BATCH>(fd, headers_of_kind, kind, inbox)?,
-            };
-            inbox.room = if count < FEW { FEW } else { BATCH };
-            if self.kind.is_wildcard() && inbox.arrivals[..count].iter().any(|it| it.source == Source::Bound) {
-                // The kernel shortens the room for packet info when it tells none; the next ones would lose theirs.
-                headers.forget_receiving(self.kind);
-            }
-            Ok(count)
+        HEADERS.with_borrow_mut(|headers| match self.kind {
+            Kind::V4 => self.receive_with(&mut headers.v4, inbox),
+            Kind::V6 => self.receive_with(&mut headers.v6, inbox),
+            Kind::WildcardV4 => self.receive_with(&mut headers.wildcard_v4, inbox),
+            Kind::WildcardV6 => self.receive_with(&mut headers.wildcard_v6, inbox),
         })
+    }
+
+    fn receive_with<A: Address>(&self, headers: &mut Headers<A>, inbox: &mut Inbox) -> io::Result<usize> {
+        let (fd, kind, receiving) = (self.io.as_raw_fd(), self.kind, headers.receiving(self.kind));
+        let count = match inbox.room {
+            FEW => receive_into::<A, FEW>(fd, receiving, kind, inbox)?,
+            _ => receive_into::<A, BATCH>(fd, receiving, kind, inbox)?,
+        };
+        inbox.room = if count < FEW { FEW } else { BATCH };
+        if kind.is_wildcard() && inbox.arrivals[..count].iter().any(|it| it.origin.source == Source::Bound) {
+            // The kernel shortens the room for packet info when it tells none; the next ones would lose theirs.
+            headers.receiving = None;
+        }
+        Ok(count)
     }
 
     /// Sends every answer that can be sent; waits while the socket's buffer is full.
     pub(super) async fn send_all(&self, mut answers: &[Answer], pipeline: &Pipeline) {
         while let Some(first) = answers.first() {
-            let run = answers.iter().take(BATCH).take_while(|answer| answer.source == first.source).count();
+            let run = answers.iter().take(BATCH).take_while(|answer| answer.to.source == first.to.source).count();
             match self.send(&answers[..run]) {
                 Ok(sent) => answers = &answers[sent..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -178,7 +194,7 @@ impl Socket {
                     }
                 }
                 Err(error) => {
-                    tracing::debug!(%error, client = %first.peer, "cannot send over UDP");
+                    tracing::debug!(%error, client = %first.to.peer, "cannot send over UDP");
                     pipeline.counters().udp_send_failed.increment();
                     answers = &answers[1..];
                 }
@@ -189,19 +205,31 @@ impl Socket {
     /// Sends answers that leave from the same address; returns how many went.
     fn send(&self, answers: &[Answer]) -> io::Result<usize> {
         self.io.try_io(Interest::WRITABLE, || {
-            HEADERS.with_borrow_mut(|headers| {
-                let (fd, headers) = (self.io.as_raw_fd(), headers.sending(self.kind));
-                match answers.len() {
-                    ..=FEW => send_from::<FEW>(fd, headers, answers),
-                    _ => send_from::<BATCH>(fd, headers, answers),
-                }
+            HEADERS.with_borrow_mut(|headers| match self.kind {
+                Kind::V4 => self.send_with(&mut headers.v4, answers),
+                Kind::V6 => self.send_with(&mut headers.v6, answers),
+                Kind::WildcardV4 => self.send_with(&mut headers.wildcard_v4, answers),
+                Kind::WildcardV6 => self.send_with(&mut headers.wildcard_v6, answers),
             })
         })
+    }
+
+    fn send_with<A: Address>(&self, headers: &mut Headers<A>, answers: &[Answer]) -> io::Result<usize> {
+        let (fd, sending) = (self.io.as_raw_fd(), headers.sending(self.kind));
+        match answers.len() {
+            ..=FEW => send_from::<A, FEW>(fd, sending, answers),
+            _ => send_from::<A, BATCH>(fd, sending, answers),
+        }
     }
 }
 
 /// Receives up to `N` datagrams.
-fn receive_into<const N: usize>(fd: i32, headers: &mut Headers, kind: Kind, inbox: &mut Inbox) -> io::Result<usize> {
+fn receive_into<A: Address, const N: usize>(
+    fd: i32,
+    headers: &mut MultiHeaders<A>,
+    kind: Kind,
+    inbox: &mut Inbox,
+) -> io::Result<usize> {
     let Inbox { buffers, arrivals, .. } = inbox;
     let mut places = buffers.iter_mut();
     let mut slices: [_; N] = std::array::from_fn(|_| {
@@ -218,16 +246,19 @@ fn receive_into<const N: usize>(fd: i32, headers: &mut Headers, kind: Kind, inbo
 }
 
 /// Sends answers, `N` at most, that leave from the same address.
-fn send_from<const N: usize>(fd: i32, headers: &mut Headers, answers: &[Answer]) -> io::Result<usize> {
+fn send_from<A: Address, const N: usize>(
+    fd: i32,
+    headers: &mut MultiHeaders<A>,
+    answers: &[Answer],
+) -> io::Result<usize> {
     let slices: [_; N] = std::array::from_fn(|index| {
         let bytes = answers.get(index).map_or(&[][..], |answer| &answer.bytes);
         [IoSlice::new(bytes)]
     });
-    let peers: [_; N] =
-        std::array::from_fn(|index| answers.get(index).map(|answer| SockaddrStorage::from(answer.peer)));
+    let peers: [_; N] = std::array::from_fn(|index| answers.get(index).and_then(|answer| A::of(answer.to.peer)));
     let (slices, peers) = (&slices[..answers.len()], &peers[..answers.len()]);
     let flags = MsgFlags::MSG_DONTWAIT;
-    let sent = match answers.first().map_or(Source::Bound, |answer| answer.source) {
+    let sent = match answers.first().map_or(Source::Bound, |answer| answer.to.source) {
         Source::Bound => socket::sendmmsg(fd, headers, slices, peers, [], flags)?.count(),
         Source::V4(address) => {
             let info = packet_info_v4(address);
@@ -244,23 +275,17 @@ fn send_from<const N: usize>(fd: i32, headers: &mut Headers, answers: &[Answer])
 }
 
 impl Arrival {
-    fn of(message: &RecvMsg<'_, '_, SockaddrStorage>, kind: Kind) -> Self {
+    fn of<A: Address>(message: &RecvMsg<'_, '_, A>, kind: Kind) -> Self {
         let source = if kind.is_wildcard() { source_of(message) } else { Source::Bound };
-        match peer_of(message) {
-            Some(peer) => Self { len: message.bytes, peer, source },
+        match message.address {
+            Some(peer) => Self { len: message.bytes, origin: Origin { peer: peer.peer(), source } },
             // With nobody to answer, an empty packet is as good as any: it is dropped.
-            None => Self { len: 0, peer: NOBODY, source },
+            None => Self { len: 0, origin: Origin { source, ..NOBODY } },
         }
     }
 }
 
-fn peer_of(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<SocketAddr> {
-    let address = message.address.as_ref()?;
-    let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::V4((*v4).into()));
-    v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into())))
-}
-
-fn source_of(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Source {
+fn source_of<A>(message: &RecvMsg<'_, '_, A>) -> Source {
     let infos = message.cmsgs().into_iter().flatten().filter_map(|info| match info {
         ControlMessageOwned::Ipv4PacketInfo(info) => {
             Some(Source::V4(Ipv4Addr::from_bits(u32::from_be(info.ipi_spec_dst.s_addr))))
@@ -301,7 +326,8 @@ impl Kind {
         matches!(self, Self::WildcardV4 | Self::WildcardV6)
     }
 
-    fn headers(self) -> Headers {
+    /// The kernel's view of a batch.
+    fn headers<A: Address>(self) -> MultiHeaders<A> {
         let room = match self {
             Self::V4 | Self::V6 => None,
             Self::WildcardV4 => Some(cmsg_space!(in_pktinfo)),
@@ -311,10 +337,41 @@ impl Kind {
     }
 }
 
-type Headers = MultiHeaders<SockaddrStorage>;
+/// The addresses of one family as the kernel has them. A socket of IPv6 sees all its peers as IPv6.
+trait Address: SockaddrLike + Copy {
+    /// `None`: it is of another family, and the kernel will say so.
+    fn of(peer: SocketAddr) -> Option<Self>;
+    fn peer(self) -> SocketAddr;
+}
+
+impl Address for SockaddrIn {
+    fn of(peer: SocketAddr) -> Option<Self> {
+        match peer {
+            SocketAddr::V4(v4) => Some(v4.into()),
+            SocketAddr::V6(_) => None,
+        }
+    }
+
+    fn peer(self) -> SocketAddr {
+        SocketAddr::V4(self.into())
+    }
+}
+
+impl Address for SockaddrIn6 {
+    fn of(peer: SocketAddr) -> Option<Self> {
+        match peer {
+            SocketAddr::V4(_) => None,
+            SocketAddr::V6(v6) => Some(v6.into()),
+        }
+    }
+
+    fn peer(self) -> SocketAddr {
+        SocketAddr::V6(self.into())
+    }
+}
 
 thread_local! {
-    /// The kernel's view of a batch. It holds pointers, so it stays with its thread; it is only used within a call.
+    /// They hold pointers, so they stay with their thread; they are only used within a call.
     static HEADERS: RefCell<ThreadHeaders> = RefCell::default();
 }
 
@@ -322,21 +379,31 @@ thread_local! {
 /// the others.
 #[derive(Default)]
 struct ThreadHeaders {
-    receiving: [Option<Headers>; 4],
-    sending: [Option<Headers>; 4],
+    v4: Headers<SockaddrIn>,
+    v6: Headers<SockaddrIn6>,
+    wildcard_v4: Headers<SockaddrIn>,
+    wildcard_v6: Headers<SockaddrIn6>,
 }
 
-impl ThreadHeaders {
-    fn receiving(&mut self, kind: Kind) -> &mut Headers {
-        self.receiving[kind as usize].get_or_insert_with(|| kind.headers())
+/// Headers for both directions, made when they are needed.
+struct Headers<A> {
+    receiving: Option<MultiHeaders<A>>,
+    sending: Option<MultiHeaders<A>>,
+}
+
+impl<A: Address> Headers<A> {
+    fn receiving(&mut self, kind: Kind) -> &mut MultiHeaders<A> {
+        self.receiving.get_or_insert_with(|| kind.headers())
     }
 
-    fn forget_receiving(&mut self, kind: Kind) {
-        self.receiving[kind as usize] = None;
+    fn sending(&mut self, kind: Kind) -> &mut MultiHeaders<A> {
+        self.sending.get_or_insert_with(|| kind.headers())
     }
+}
 
-    fn sending(&mut self, kind: Kind) -> &mut Headers {
-        self.sending[kind as usize].get_or_insert_with(|| kind.headers())
+impl<A> Default for Headers<A> {
+    fn default() -> Self {
+        Self { receiving: None, sending: None }
     }
 }
 
@@ -348,4 +415,4 @@ const FEW: usize = 8;
 /// What our OPT records tell clients; a longer datagram is cut, and malformed then.
 const MAX_QUERY: usize = OUR_UDP_SIZE as usize;
 const RECEIVE_BUFFER: usize = 1 << 20;
-const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+const NOBODY: Origin = Origin { peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), source: Source::Bound };

@@ -14,8 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::pipeline::{Miss, Pipeline, Step};
-use super::udp::{Answer, Datagram, Inbox, Socket, Source};
-use super::{Peer, Transport};
+use super::udp::{Answer, Datagram, Inbox, Origin, Socket};
 use crate::net::stop::stop;
 use crate::upstream::{Arrival, Express, Landing};
 
@@ -56,8 +55,7 @@ struct Worker {
 /// A client whose question is under way.
 struct Waiting {
     miss: Box<Miss>,
-    peer: SocketAddr,
-    source: Source,
+    origin: Origin,
 }
 
 /// Answers to be sent, in buffers that are used again.
@@ -135,12 +133,12 @@ impl Worker {
     fn answer(&mut self, count: usize) {
         let now = Instant::now();
         let batch = self.pipeline.batch(now);
-        for Datagram { bytes, peer, source } in self.inbox.datagrams(count) {
-            let client = Peer::new(peer, self.socket.asked_at(source), Transport::Udp);
+        for Datagram { bytes, origin } in self.inbox.datagrams(count) {
+            let peer = self.socket.peer(origin);
             let express = &mut self.express;
-            self.outbox.add(peer, source, |out| match batch.answer(bytes, &client, out) {
+            self.outbox.add(origin, |out| match batch.answer(bytes, &peer, out) {
                 Step::Miss(miss) => {
-                    express.ask(miss.lookup().clone(), Waiting { miss, peer, source }, now);
+                    express.ask(miss.lookup().clone(), Waiting { miss, origin: *origin }, now);
                     false
                 }
                 step => step.is_reply(),
@@ -152,8 +150,8 @@ impl Worker {
     fn land(&mut self) {
         while let Some(arrival) = self.express.arrival() {
             match arrival {
-                Arrival::Landed(Waiting { miss, peer, source }, resolution) => {
-                    self.outbox.add(peer, source, |out| self.pipeline.conclude_miss(&miss, resolution, out).is_reply());
+                Arrival::Landed(Waiting { miss, origin }, resolution) => {
+                    self.outbox.add(&origin, |out| self.pipeline.conclude_miss(&miss, resolution, out).is_reply());
                 }
                 Arrival::Later(waiting, landing) => {
                     self.tasks.spawn(finish(Arc::clone(&self.socket), Arc::clone(&self.pipeline), waiting, landing));
@@ -165,23 +163,23 @@ impl Worker {
 
 /// Waits for the end of a question and sends its answer.
 async fn finish(socket: Arc<Socket>, pipeline: Arc<Pipeline>, waiting: Waiting, landing: Landing) {
-    let Waiting { miss, peer, source } = waiting;
+    let Waiting { miss, origin: to } = waiting;
     let mut bytes = Vec::new();
     let resolution = landing.resolution().await;
     if pipeline.conclude_miss(&miss, resolution, &mut bytes).is_reply() {
-        socket.send_all(&[Answer { bytes, peer, source }], &pipeline).await;
+        socket.send_all(&[Answer { bytes, to }], &pipeline).await;
     }
 }
 
 impl Outbox {
     /// Adds the answer that `write` writes, if it says that it has.
-    fn add(&mut self, peer: SocketAddr, source: Source, write: impl FnOnce(&mut Vec<u8>) -> bool) {
+    fn add(&mut self, to: &Origin, write: impl FnOnce(&mut Vec<u8>) -> bool) {
         if self.ready == self.answers.len() {
             self.answers.push(Answer::empty());
         }
         let answer = &mut self.answers[self.ready];
         if write(&mut answer.bytes) {
-            (answer.peer, answer.source) = (peer, source);
+            answer.to = *to;
             self.ready += 1;
         }
     }

@@ -42,7 +42,16 @@ enum Body<'a> {
 #[derive(Clone, Copy)]
 struct Note<'a> {
     code: u16,
-    text: &'a dyn fmt::Display,
+    text: Text<'a>,
+}
+
+/// What an extended error says.
+#[derive(Clone, Copy)]
+pub(crate) enum Text<'a> {
+    /// Words that are there already, to be copied.
+    Words(&'static str),
+    /// What has to be put into words.
+    Of(&'a dyn fmt::Display),
 }
 
 /// An extended response code (RFC 6891 §6.1.3): the low four bits go to the header.
@@ -67,16 +76,16 @@ impl<'a> Reply<'a> {
 
     /// For a client outside `server.clients`: *Prohibited*.
     pub(crate) fn outside_clients() -> Self {
-        Self::code(Rcode::REFUSED).note(PROHIBITED, &NOT_A_CLIENT)
+        Self::code(Rcode::REFUSED).note(PROHIBITED, Text::Words(NOT_A_CLIENT))
     }
 
     /// The name does not exist, as far as this client is told: *Blocked*, with the reason.
-    pub(crate) fn denied(reason: &'a dyn fmt::Display) -> Self {
+    pub(crate) fn denied(reason: Text<'a>) -> Self {
         Self { rcode: Rcode::NXDOMAIN, body: Body::Negative, note: None }.note(BLOCKED, reason)
     }
 
     /// The same for a name that must seem to exist, since names below it do (RFC 8020).
-    pub(crate) fn denied_ancestor(reason: &'a dyn fmt::Display) -> Self {
+    pub(crate) fn denied_ancestor(reason: Text<'a>) -> Self {
         Self::no_data().note(BLOCKED, reason)
     }
 
@@ -87,12 +96,12 @@ impl<'a> Reply<'a> {
 
     /// The record type is not handed out: *Filtered*.
     pub(crate) fn type_not_permitted() -> Self {
-        Self::no_data().note(FILTERED, &"record type not permitted")
+        Self::no_data().note(FILTERED, Text::Words("record type not permitted"))
     }
 
     /// Only private addresses were there, and they are not permitted: *Blocked*.
     pub(crate) fn only_private() -> Self {
-        Self::no_data().note(BLOCKED, &"private address")
+        Self::no_data().note(BLOCKED, Text::Words("private address"))
     }
 
     /// ANY is answered with a record that says so.
@@ -128,24 +137,24 @@ impl<'a> Reply<'a> {
         let reply = Self { rcode, body: Body::Upstream(held), note: None };
         match (held.stale, rcode) {
             (false, _) => reply,
-            (true, Rcode::NXDOMAIN) => reply.note(STALE_NXDOMAIN, &""),
-            (true, _) => reply.note(STALE, &""),
+            (true, Rcode::NXDOMAIN) => reply.note(STALE_NXDOMAIN, Text::Words("")),
+            (true, _) => reply.note(STALE, Text::Words("")),
         }
     }
 
     /// No upstream answered: *No Reachable Authority*.
     pub(crate) fn unreachable() -> Self {
-        Self::code(Rcode::SERVFAIL).note(NO_REACHABLE_AUTHORITY, &"no upstream answers")
+        Self::code(Rcode::SERVFAIL).note(NO_REACHABLE_AUTHORITY, Text::Words("no upstream answers"))
     }
 
     /// Every upstream failed or refused: *Network Error*.
     pub(crate) fn failing() -> Self {
-        Self::code(Rcode::SERVFAIL).note(NETWORK_ERROR, &"upstream fails")
+        Self::code(Rcode::SERVFAIL).note(NETWORK_ERROR, Text::Words("upstream fails"))
     }
 
     /// Too much is being resolved already: *Other*.
     pub(crate) fn busy() -> Self {
-        Self::code(Rcode::SERVFAIL).note(OTHER, &"too many questions in flight")
+        Self::code(Rcode::SERVFAIL).note(OTHER, Text::Words("too many questions in flight"))
     }
 
     /// The response code, as it will be sent.
@@ -153,7 +162,7 @@ impl<'a> Reply<'a> {
         self.rcode
     }
 
-    fn note(self, code: u16, text: &'a dyn fmt::Display) -> Self {
+    fn note(self, code: u16, text: Text<'a>) -> Self {
         Self { note: Some(Note { code, text }), ..self }
     }
 }
@@ -355,8 +364,12 @@ fn push_note(note: Note<'_>, text_room: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(&option::EXTENDED_ERROR.to_be_bytes());
     let start = open_length(out);
     out.extend_from_slice(&note.code.to_be_bytes());
+    let mut text = Bounded { room: room.min(MAX_TEXT), out };
     // An error only says that the text was cut.
-    let _ = write!(Bounded { room: room.min(MAX_TEXT), out }, "{}", note.text);
+    let _ = match note.text {
+        Text::Words(words) => text.write_str(words),
+        Text::Of(reason) => write!(text, "{reason}"),
+    };
     close_length(start, out);
 }
 

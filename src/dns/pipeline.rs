@@ -22,7 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use self::case::{Basis, Case, DeniedTarget};
-use super::answer::{Fit, Rcode, Reply, Writer, write_bare};
+use super::answer::{Fit, Rcode, Reply, Text, Writer, write_bare};
 use super::counters::Counters;
 use super::wire::{CLASS_IN, Header, Malformed, Query, rtype};
 use super::{Peer, Transport};
@@ -275,7 +275,8 @@ impl Pipeline {
             Ancestors::Nxdomain => name.is_root(),
             Ancestors::Nodata => name.is_root() || case.snapshot().has_allowed_below(case.judgement.group, name),
         };
-        if exists { Reply::denied_ancestor(denial) } else { Reply::denied(denial) }
+        let reason = denial.fixed_text().map_or(Text::Of(denial), Text::Words);
+        if exists { Reply::denied_ancestor(reason) } else { Reply::denied(reason) }
     }
 
     /// Static names; `localhost` with everything below it (RFC 6761 §6.3); the name that `doctor` asks for, with how
@@ -356,7 +357,7 @@ impl Pipeline {
 
     fn withhold(&self, case: &Case<'_>, target: &DeniedTarget<'_>, out: &mut Vec<u8>) {
         self.counters.denied_targets.increment();
-        self.conclude(case, target.basis(Decision::Deny), &Reply::denied(target), out);
+        self.conclude(case, target.basis(Decision::Deny), &Reply::denied(Text::Of(target)), out);
     }
 
     /// What a client may see of an answer: judged for this client, by this snapshot, each time it is given.

@@ -321,6 +321,16 @@ impl<'s> Denial<'s> {
         }
     }
 
+    /// What is shown of it, if that is the same whatever it is about.
+    pub fn fixed_text(&self) -> Option<&'static str> {
+        match self {
+            Self::Unlisted => Some("not on the allowlist"),
+            Self::NoGroup => Some("no group for this client"),
+            Self::NoPolicy => Some("no valid policy in force"),
+            Self::Listed(_) | Self::OtherGroup(_) | Self::Catalogue(_) | Self::OnTrial(_) => None,
+        }
+    }
+
     /// One word for metrics and machine-readable output.
     pub fn word(self) -> &'static str {
         match self {
@@ -378,9 +388,7 @@ impl fmt::Display for Denial<'_> {
             Self::OtherGroup(rule) => write!(f, "not for this group: {}", rule.entry().name),
             Self::Catalogue(preset) => write!(f, "not allowed: {}", preset.id),
             Self::OnTrial(rule) => write!(f, "on trial: {}", rule.entry().name),
-            Self::Unlisted => f.write_str("not on the allowlist"),
-            Self::NoGroup => f.write_str("no group for this client"),
-            Self::NoPolicy => f.write_str("no valid policy in force"),
+            Self::Unlisted | Self::NoGroup | Self::NoPolicy => f.write_str(self.fixed_text().unwrap_or_default()),
         }
     }
 }

@@ -127,7 +127,7 @@ impl Depths {
 
     /// The depths of a name at which there may be a key.
     pub(super) fn of(&self, name: &Tails<'_>) -> impl Iterator<Item = usize> {
-        (0..=name.labels.min(self.deepest)).filter(|&depth| {
+        (0..name.labels.min(self.deepest) + 1).filter(|&depth| {
             let passes = self.sieves.get(depth).is_none_or(|sieve| sieve.passes(name.hash(depth)));
             passes && (self.keys[depth] == Some(Strictness::Tails) || depth == name.labels)
         })

@@ -19,6 +19,7 @@ use tokio::io::Interest;
 use super::answer::OUR_UDP_SIZE;
 use super::pipeline::Pipeline;
 use super::{Peer, Transport};
+use crate::net::watched::{self, Watched};
 
 /// Sets what must be set before the socket is bound, so that no datagram comes without its packet info.
 pub(super) fn prepare(socket: &socket2::Socket, address: SocketAddr) -> io::Result<()> {
@@ -34,7 +35,7 @@ pub(super) fn prepare(socket: &socket2::Socket, address: SocketAddr) -> io::Resu
 
 /// One worker's socket.
 pub(super) struct Socket {
-    io: tokio::net::UdpSocket,
+    io: Watched,
     /// Whoever asked the address that it is known by.
     somebody: Peer,
     kind: Kind,
@@ -129,12 +130,12 @@ impl Socket {
     /// Takes a bound socket into the runtime; `listener` is the address it is known by.
     pub(super) fn new(socket: UdpSocket, listener: SocketAddr) -> io::Result<Self> {
         let somebody = Peer::new(NOBODY.peer, listener, Transport::Udp);
-        Ok(Self { io: tokio::net::UdpSocket::from_std(socket)?, somebody, kind: Kind::of(listener) })
+        Ok(Self { io: watched::for_reading(socket)?, somebody, kind: Kind::of(listener) })
     }
 
     /// Comes back when the system says that datagrams wait.
     pub(super) async fn readable(&self) -> io::Result<()> {
-        self.io.readable().await
+        self.io.readable().await.map(|_| ())
     }
 
     /// Who asked, and the address that was asked: the one this is known by, or one of a wildcard's.
@@ -151,7 +152,7 @@ impl Socket {
     /// has emptied the socket: the runtime is told so at once, and saves the call that would find nothing.
     pub(super) fn receive_ready(&self, inbox: &mut Inbox) -> io::Result<usize> {
         let (mut count, room) = (0, inbox.room);
-        let empty = self.io.try_io(Interest::READABLE, || {
+        let empty = self.io.try_io(Interest::READABLE, |_| {
             count = self.receive(inbox)?;
             if count == room { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
         });
@@ -189,7 +190,7 @@ impl Socket {
             match self.send(&answers[..run]) {
                 Ok(sent) => answers = &answers[sent..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if self.io.writable().await.is_err() {
+                    if watched::room_in(self.io.get_ref()).await.is_err() {
                         return;
                     }
                 }
@@ -204,13 +205,11 @@ impl Socket {
 
     /// Sends answers that leave from the same address; returns how many went.
     fn send(&self, answers: &[Answer]) -> io::Result<usize> {
-        self.io.try_io(Interest::WRITABLE, || {
-            HEADERS.with_borrow_mut(|headers| match self.kind {
-                Kind::V4 => self.send_with(&mut headers.v4, answers),
-                Kind::V6 => self.send_with(&mut headers.v6, answers),
-                Kind::WildcardV4 => self.send_with(&mut headers.wildcard_v4, answers),
-                Kind::WildcardV6 => self.send_with(&mut headers.wildcard_v6, answers),
-            })
+        HEADERS.with_borrow_mut(|headers| match self.kind {
+            Kind::V4 => self.send_with(&mut headers.v4, answers),
+            Kind::V6 => self.send_with(&mut headers.v6, answers),
+            Kind::WildcardV4 => self.send_with(&mut headers.wildcard_v4, answers),
+            Kind::WildcardV6 => self.send_with(&mut headers.wildcard_v6, answers),
         })
     }
 

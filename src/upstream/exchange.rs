@@ -102,7 +102,7 @@ impl Plain {
 
     async fn ask_by_datagram(&self, inquiry: &Inquiry, edns: Edns) -> Result<Datagram, Trouble> {
         let query = Query::new(&inquiry.question, self.letters(), edns);
-        let socket = self.socket()?;
+        let socket = UdpSocket::from_std(self.socket()?).map_err(Trouble::Local)?;
         inquiry.spend_packet()?;
         socket.send(query.as_bytes()).await.map_err(Trouble::dead)?;
         let mut buffer = vec![0; RECEIVE_BUFFER];
@@ -149,14 +149,15 @@ impl Plain {
 
     /// A new socket: a port that the kernel picks at random, and only this server's datagrams and its host's ICMP errors
     /// come in, so a dead port is noticed at once.
-    pub(super) fn socket(&self) -> Result<UdpSocket, Trouble> {
+    pub(super) fn socket(&self) -> Result<std::net::UdpSocket, Trouble> {
         let any: SocketAddr = match self.address {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
         };
         let socket = std::net::UdpSocket::bind(any).map_err(Trouble::Local)?;
         socket.connect(self.address).map_err(Trouble::dead)?;
-        socket.set_nonblocking(true).and_then(|()| UdpSocket::from_std(socket)).map_err(Trouble::Local)
+        socket.set_nonblocking(true).map_err(Trouble::Local)?;
+        Ok(socket)
     }
 
     fn edns(&self) -> Edns {

@@ -187,7 +187,7 @@ impl<T> Express<T> {
             return None;
         }
         let socket = plain.socket().ok()?;
-        self.lines.push(Line::open(server.clone(), socket));
+        self.lines.push(Line::open(server.clone(), socket).ok()?);
         Some(self.lines.len() - 1)
     }
 

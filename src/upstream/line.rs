@@ -8,6 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::io::{self, IoSlice, IoSliceMut};
+use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,7 +18,6 @@ use foldhash::fast::RandomState;
 use nix::sys::socket::{self, MsgFlags, MultiHeaders};
 use socket2::SockRef;
 use tokio::io::Interest;
-use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
 use super::Question;
@@ -26,10 +26,11 @@ use super::inquiry::Trouble;
 use super::query::{Edns, Query};
 use super::server::Server;
 use super::wire::HEADER;
+use crate::net::watched::{self, Watched};
 
 /// A line to one server, with what is asked over it and who waits for it.
 pub(super) struct Line<W> {
-    socket: UdpSocket,
+    socket: Watched,
     server: Arc<Server>,
     opened: Instant,
     taken: usize,
@@ -68,11 +69,14 @@ impl Buffers {
 
 impl<W> Line<W> {
     /// A line over a new socket.
-    pub(super) fn open(server: Arc<Server>, socket: UdpSocket) -> Self {
+    ///
+    /// # Errors
+    /// The socket cannot be watched.
+    pub(super) fn open(server: Arc<Server>, socket: UdpSocket) -> io::Result<Self> {
         // More than the default where the system allows it: the answers to all questions may come at once.
         let _as_it_is = SockRef::from(&socket).set_recv_buffer_size(SOCKET_BUFFER);
-        Self {
-            socket,
+        Ok(Self {
+            socket: watched::for_reading(socket)?,
             server,
             opened: Instant::now(),
             taken: 0,
@@ -81,7 +85,7 @@ impl<W> Line<W> {
             unsent: Vec::with_capacity(BATCH),
             over: HashSet::with_capacity_and_hasher(MAX_QUESTIONS, RandomState::default()),
             strays: 0,
-        }
+        })
     }
 
     pub(super) fn server(&self) -> &Arc<Server> {
@@ -149,22 +153,22 @@ impl<W> Line<W> {
 
     /// Asks the system whether the server's host has said that nobody listens there. It wakes nobody for that.
     pub(super) fn heed_errors(&mut self, ended: &mut Vec<Ended<W>>) {
-        if let Ok(Some(error)) | Err(error) = self.socket.take_error() {
+        if let Ok(Some(error)) | Err(error) = self.socket.get_ref().take_error() {
             self.fail(&error, ended);
         }
     }
 
     /// Whether the system has said that something waits; if not, the task is woken when it does.
     pub(super) fn poll_ready(&self, context: &mut Context<'_>) -> Poll<()> {
-        self.socket.poll_recv_ready(context).map(|_| ())
+        self.socket.poll_read_ready(context).map(|_| ())
     }
 
     /// Receives what waits, up to a batch.
     pub(super) fn receive(&mut self, buffers: &mut Buffers, max_ttl: Duration, ended: &mut Vec<Ended<W>>) {
         let mut lengths = [0; BATCH];
         let mut count = 0;
-        let received = self.socket.try_io(Interest::READABLE, || {
-            count = receive_into(self.socket.as_raw_fd(), buffers, &mut lengths)?;
+        let received = self.socket.try_io(Interest::READABLE, |socket| {
+            count = receive_into(socket.as_raw_fd(), buffers, &mut lengths)?;
             // A batch that is not full has emptied the socket.
             if count == BATCH { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
         });

@@ -25,7 +25,8 @@ pub(super) struct Depths {
     /// For each number of labels whether there are keys, and whether only for whole names.
     keys: [Option<Strictness>; MAX_DEPTH + 1],
     sieves: [Sieve; HASHED + 1],
-    deepest: usize,
+    /// One more than the deepest has.
+    end: usize,
 }
 
 /// Lets the hashes through that were put in, and few others as long as those are few: a thousand bits, of which each sets
@@ -122,12 +123,12 @@ impl Depths {
             *known = Some(Strictness::Tails);
         }
         known.get_or_insert(Strictness::WholeNames);
-        self.deepest = self.deepest.max(depth);
+        self.end = self.end.max(depth + 1);
     }
 
     /// The depths of a name at which there may be a key.
     pub(super) fn of(&self, name: &Tails<'_>) -> impl Iterator<Item = usize> {
-        (0..name.labels.min(self.deepest) + 1).filter(|&depth| {
+        (0..self.end.min(name.labels + 1)).filter(|&depth| {
             let passes = self.sieves.get(depth).is_none_or(|sieve| sieve.passes(name.hash(depth)));
             passes && (self.keys[depth] == Some(Strictness::Tails) || depth == name.labels)
         })
@@ -154,7 +155,7 @@ impl Sieve {
 
 impl Default for Depths {
     fn default() -> Self {
-        Self { keys: [None; MAX_DEPTH + 1], sieves: Default::default(), deepest: 0 }
+        Self { keys: [None; MAX_DEPTH + 1], sieves: Default::default(), end: 0 }
     }
 }
 

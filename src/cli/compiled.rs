@@ -8,7 +8,7 @@ use super::options::Loaded;
 use crate::config::PolicySource;
 use crate::daemon;
 use crate::diagnostic::Diagnostic;
-use crate::policy::compile::{self, Compiled, Options};
+use crate::policy::compile::{self, Compiled, Options, Tested};
 
 /// Compiles the policy that `settings` name, as a server would.
 pub(super) fn from_settings(loaded: &Loaded) -> Result<Compiled, Failure> {
@@ -20,13 +20,26 @@ pub(super) fn from_folder(folder: &Path, loaded: &Loaded) -> Result<Compiled, Fa
     compiled(&PolicySource::Directory(folder.to_owned()), loaded).map_err(Failure::Faults)
 }
 
-/// The same, with the faults as they are. Without a settings file nobody knows whether there will be a gateway: whoever
-/// writes a policy for another machine is not told that this one has none.
+/// Holds the assertions of a folder, else of the settings' policy, against what it decides.
+pub(super) fn tested(folder: Option<&Path>, loaded: &Loaded) -> Result<Vec<Tested>, Vec<Diagnostic>> {
+    let folder = folder.map(|folder| PolicySource::Directory(folder.to_owned()));
+    let source = folder.as_ref().unwrap_or(&loaded.settings.policy.source);
+    let files = daemon::policy_origin(source).read()?;
+    compile::test(files, &options(loaded), SystemTime::now())
+}
+
+/// The same, with the faults as they are.
 pub(super) fn compiled(source: &PolicySource, loaded: &Loaded) -> Result<Compiled, Vec<Diagnostic>> {
     let files = daemon::policy_origin(source).read()?;
+    compile::load(files, &options(loaded), SystemTime::now())
+}
+
+/// What the settings say about the policy. Without a settings file nobody knows whether there will be a gateway: whoever
+/// writes a policy for another machine is not told that this one has none.
+fn options(loaded: &Loaded) -> Options {
     let options = daemon::policy_options(&loaded.settings);
     let has_gateway = options.has_gateway || loaded.file.is_none();
-    compile::load(files, &Options { has_gateway, ..options }, SystemTime::now())
+    Options { has_gateway, ..options }
 }
 
 #[cfg(test)]

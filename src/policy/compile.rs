@@ -4,6 +4,7 @@
 //! expired at `now` takes part in every check, so that time passing alone never makes a policy faulty, and is left out
 //! of the snapshot.
 
+mod asserts;
 mod digest;
 mod entries;
 mod groups;
@@ -13,6 +14,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
+
+pub use self::asserts::{Ruling, Tested};
 
 use self::digest::digest;
 use self::entries::{Cursor, Draft};
@@ -55,22 +58,58 @@ pub struct Compiled {
 /// # Errors
 /// Every fault, and the warnings beside them, in the order of the files.
 pub fn load(sources: Vec<Source>, options: &Options, now: SystemTime) -> Result<Compiled, Vec<Diagnostic>> {
-    let (documents, parsed): (Vec<_>, Vec<_>) = sources.into_iter().map(Document::parse).unzip();
-    let parsed = parsed.into_iter().flatten().map(|diagnostic| judge_severity(diagnostic, options)).collect();
+    let (documents, parsed) = parse(sources, options);
+    let is_whole = !parsed.iter().any(Diagnostic::is_fault);
+    // What half a file decides says nothing of the assertions.
+    let compile = if is_whole { compile } else { translate };
     merge(parsed, compile(&documents, options, now))
+}
+
+/// Holds the assertions of policy files against what they decide.
+///
+/// # Errors
+/// Every other fault: then nothing is decided.
+pub fn test(sources: Vec<Source>, options: &Options, now: SystemTime) -> Result<Vec<Tested>, Vec<Diagnostic>> {
+    let (documents, parsed) = parse(sources, options);
+    let compiled = merge(parsed, translate(&documents, options, now))?;
+    let as_written = as_written(&documents, &compiled.snapshot, options);
+    Ok(asserts::test(&documents, as_written.as_ref().unwrap_or(&compiled.snapshot)))
 }
 
 /// Compiles documents. `now` decides which entries have expired.
 ///
 /// # Errors
-/// Every fault, and the warnings beside them.
+/// Every fault, and the warnings beside them; assertions that do not hold are looked for where nothing else is wrong.
 pub fn compile(documents: &[Document], options: &Options, now: SystemTime) -> Result<Compiled, Vec<Diagnostic>> {
+    let compiled = translate(documents, options, now)?;
+    if !asserts::has_any(documents) {
+        return Ok(compiled);
+    }
+    let as_written = as_written(documents, &compiled.snapshot, options);
+    let failed = asserts::faults(documents, as_written.as_ref().unwrap_or(&compiled.snapshot), now);
+    merge(failed, Ok(compiled))
+}
+
+fn parse(sources: Vec<Source>, options: &Options) -> (Vec<Document>, Vec<Diagnostic>) {
+    let (documents, parsed): (Vec<_>, Vec<_>) = sources.into_iter().map(Document::parse).unzip();
+    (documents, parsed.into_iter().flatten().map(|diagnostic| judge_severity(diagnostic, options)).collect())
+}
+
+/// The policy with its expired entries, if there are any.
+fn as_written(documents: &[Document], snapshot: &Snapshot, options: &Options) -> Option<Snapshot> {
+    let compiled = (snapshot.expiries.passed > 0).then(|| translate(documents, options, SystemTime::UNIX_EPOCH));
+    compiled.and_then(Result::ok).map(|compiled| compiled.snapshot)
+}
+
+/// Compiles documents, whatever they assert.
+fn translate(documents: &[Document], options: &Options, now: SystemTime) -> Result<Compiled, Vec<Diagnostic>> {
     let mut complaints = Vec::new();
     let drafts = entries::draft(documents, &mut complaints);
     let groups = groups::resolve(documents, &drafts, options, &mut complaints);
     entries::check_statics(&drafts, &Statics::new(options.statics.iter().cloned()), &mut complaints);
     let mut images = images::resolve(documents, &drafts, &groups.groups, &mut complaints);
     images::check_paths(&drafts, &images, options, &mut complaints);
+    asserts::check(documents, &groups.groups, &mut complaints);
     let mut complaints: Vec<_> = complaints.into_iter().map(|complaint| judge_severity(complaint, options)).collect();
     complaints.extend(entries::warn_of_expired(&drafts, now));
     if complaints.iter().any(Diagnostic::is_fault) {

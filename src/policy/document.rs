@@ -10,6 +10,8 @@ use std::time::SystemTime;
 use ipnet::IpNet;
 
 use crate::diagnostic::Source;
+use crate::name::DomainName;
+use crate::policy::image_reference::ImageReference;
 use crate::policy::image_set::ImageSet;
 use crate::policy::pattern::Pattern;
 use crate::policy::repository::RepositoryPattern;
@@ -30,6 +32,8 @@ pub struct Document {
     pub groups: Vec<GroupSpec>,
     /// `[[images]]`.
     pub images: Vec<ImagesSpec>,
+    /// `[[assert]]`.
+    pub asserts: Vec<AssertSpec>,
     /// `allowedOrgs` of Docker's own `registry.json`, if this is that file.
     pub docker_organizations: Option<Vec<Written<String>>>,
 }
@@ -189,6 +193,55 @@ pub enum Images {
     Set(&'static ImageSet),
 }
 
+/// An `[[assert]]`: what has to be decided, or the policy is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssertSpec {
+    /// What is asked for; `None`: it could not be read, which is a fault.
+    pub subject: Option<AssertSubject>,
+    /// Who asks.
+    pub askers: Askers,
+    /// `expect`; its span is the table's when it is not written, which is a fault.
+    pub expect: Written<Expectation>,
+}
+
+/// What an `[[assert]]` is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AssertSubject {
+    /// `name`.
+    Name(DomainName),
+    /// `image`.
+    Image {
+        /// The image.
+        image: ImageReference,
+        /// `push = true`: whether it may be pushed, not pulled.
+        push: bool,
+    },
+}
+
+/// Who asks in an `[[assert]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Askers {
+    /// Neither `client` nor `group`: each group; without groups every client.
+    Everyone,
+    /// `client`.
+    Client(IpAddr),
+    /// `group`.
+    Group(Written<String>),
+}
+
+/// What an `[[assert]]` expects to be decided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Expectation {
+    /// It is allowed.
+    Allow,
+    /// It is denied.
+    #[default]
+    Deny,
+    /// It is let through by audit.
+    Audit,
+}
+
 /// `"allow"` or `"deny"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Permission {
@@ -271,4 +324,15 @@ pub struct ServerAddress {
     pub ip: IpAddr,
     /// Its port; 53 if not written.
     pub port: u16,
+}
+
+impl Expectation {
+    /// As it is written, and as verdicts say it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Audit => "audit",
+        }
+    }
 }

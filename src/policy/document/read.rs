@@ -1,5 +1,6 @@
 //! From the text of a policy file to a [`Document`]: every key, and every fault at once.
 
+mod asserts;
 mod images;
 
 use std::collections::HashSet;
@@ -8,8 +9,8 @@ use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use super::{
-    CnamePolicy, DataPath, DenySpec, Document, EntryKindSpec, EntrySpec, GroupSpec, ImagesSpec, Mode, PresetUse,
-    RecordTypes, ServerAddress, Unlisted, Written,
+    AssertSpec, CnamePolicy, DataPath, DenySpec, Document, EntryKindSpec, EntrySpec, GroupSpec, ImagesSpec, Mode,
+    PresetUse, RecordTypes, ServerAddress, Unlisted, Written,
 };
 use crate::address::{self, AddressFault, DNS_PORT};
 use crate::diagnostic::{Diagnostic, Source};
@@ -33,8 +34,8 @@ impl Document {
             }
         }
         let diagnostics = report.finish();
-        let Parts { entries, denies, groups, images, docker_organizations } = parts;
-        (Self { source, entries, denies, groups, images, docker_organizations }, diagnostics)
+        let Parts { entries, denies, groups, images, asserts, docker_organizations } = parts;
+        (Self { source, entries, denies, groups, images, asserts, docker_organizations }, diagnostics)
     }
 }
 
@@ -63,6 +64,7 @@ struct Parts {
     denies: Vec<DenySpec>,
     groups: Vec<GroupSpec>,
     images: Vec<ImagesSpec>,
+    asserts: Vec<AssertSpec>,
     docker_organizations: Option<Vec<Written<String>>>,
 }
 
@@ -82,6 +84,8 @@ fn read_document(mut table: Table<'_>, parts: &mut Parts, report: &mut Report<'_
     parts.denies = tables(&mut table, "deny", report).into_iter().map(|deny| read_deny(deny, report)).collect();
     parts.groups = tables(&mut table, "group", report).into_iter().map(|group| read_group(group, report)).collect();
     parts.images = tables(&mut table, "images", report).into_iter().map(|table| images::read(table, report)).collect();
+    parts.asserts =
+        tables(&mut table, "assert", report).into_iter().map(|table| asserts::read(table, report)).collect();
     table.finish(report);
 }
 

@@ -31,7 +31,8 @@ fn complaints(text: &str) -> Vec<String> {
 
 /// What a document says, without places.
 fn meaning(document: &Document) -> String {
-    let text = format!("{:?}{:?}{:?}{:?}", document.entries, document.denies, document.groups, document.images);
+    let Document { source: _, entries, denies, groups, images, asserts, docker_organizations: _ } = document;
+    let text = format!("{entries:?}{denies:?}{groups:?}{images:?}{asserts:?}");
     let spans = text.split("span: ").enumerate().map(|(index, part)| match (index, part.find([',', ' '])) {
         (0, _) | (_, None) => part,
         (_, Some(end)) => &part[end..],
@@ -500,7 +501,7 @@ fn policies() -> impl Strategy<Value = serde_json::Value> {
         let table = |(name, hosts, private, key): (&str, Vec<&str>, bool, &str)| json!({"name": name, key: hosts, "private-addresses": private});
         serde_json::Value::Array(entries.into_iter().map(table).collect())
     });
-    let kind = prop::sample::select(vec!["registry", "service", "deny", "group", "images"]);
+    let kind = prop::sample::select(vec!["registry", "service", "deny", "group", "images", "assert"]);
     (kind, entries, 0..3).prop_map(|(kind, entries, version)| json!({"version": version, kind: entries}))
 }
 
@@ -516,7 +517,7 @@ proptest! {
 
     #[test]
     fn arbitrary_text_never_panics_and_every_place_lies_in_the_file(
-        text in "(version = 1\n|\\[\\[(registry|group|deny|service)\\]\\]\n|(hosts|name|clients|expires|preset|values) = |\"[a-z.*:/é0-9]{0,8}\"|[\\[\\]{},=\n]|\\PC){0,30}"
+        text in "(version = 1\n|\\[\\[(registry|group|deny|service|assert)\\]\\]\n|(hosts|name|clients|expires|preset|values|expect|image) = |\"[a-z.*:/é0-9]{0,8}\"|[\\[\\]{},=\n]|\\PC){0,30}"
     ) {
         for path in ["a.toml", "a.json"] {
             for found in read(path, &text).1 {

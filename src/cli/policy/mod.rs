@@ -1,5 +1,7 @@
 //! `pullgate policy`: what the files say, what is in force, what a change would change.
 
+mod test;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -28,6 +30,19 @@ enum Command {
     ///
     /// Exit codes: 0 no fault (there may be warnings); 78 faults: a server would not take this policy.
     Lint {
+        /// The policy folder [default: the settings' own]
+        path: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Hold the `[[assert]]` of a policy against what it decides
+    ///
+    /// Assertions are kept in the policy files: `name` or `image`, `client` or `group`, and what to `expect`. A server
+    /// refuses a policy whose assertions do not hold; this shows each of them.
+    ///
+    /// Exit codes: 0 all hold; 1 one does not; 78 other faults.
+    Test {
         /// The policy folder [default: the settings' own]
         path: Option<PathBuf>,
         /// Print JSON
@@ -63,6 +78,7 @@ enum Command {
 pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output) -> Outcome {
     match &arguments.command {
         Command::Lint { path, json } => lint(options, path.as_deref(), *json, output),
+        Command::Test { path, json } => test::run(options, path.as_deref(), *json, output),
         Command::Show { path, json } => show(options, path.as_deref(), *json, output),
         Command::Diff { old, new, json } => diff(options, (old, new.as_deref()), *json, output),
     }

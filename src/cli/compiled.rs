@@ -17,7 +17,12 @@ pub(super) fn from_settings(loaded: &Loaded) -> Result<Compiled, Failure> {
 
 /// Compiles the policy of another folder, under the same settings.
 pub(super) fn from_folder(folder: &Path, loaded: &Loaded) -> Result<Compiled, Failure> {
-    compiled(&PolicySource::Directory(folder.to_owned()), loaded).map_err(Failure::Faults)
+    self::folder(folder, loaded).map_err(Failure::Faults)
+}
+
+/// The same, with the faults as they are.
+pub(super) fn folder(folder: &Path, loaded: &Loaded) -> Result<Compiled, Vec<Diagnostic>> {
+    compiled(&PolicySource::Directory(folder.to_owned()), loaded)
 }
 
 /// Holds the assertions of a folder, else of the settings' policy, against what it decides.
@@ -28,7 +33,7 @@ pub(super) fn tested(folder: Option<&Path>, loaded: &Loaded) -> Result<Vec<Teste
     compile::test(files, &options(loaded), SystemTime::now())
 }
 
-/// The same, with the faults as they are.
+/// Compiles a policy, as a server would.
 pub(super) fn compiled(source: &PolicySource, loaded: &Loaded) -> Result<Compiled, Vec<Diagnostic>> {
     let files = daemon::policy_origin(source).read()?;
     compile::load(files, &options(loaded), SystemTime::now())

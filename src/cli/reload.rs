@@ -4,9 +4,9 @@ use std::io::Write;
 
 use super::failure::{self, Failure};
 use super::options::{self, Options};
-use super::output::Output;
-use super::{ExitCode, Outcome};
-use crate::control::report::{FaultReport, ReloadReport};
+use super::output::{Output, counted};
+use super::{ExitCode, Outcome, policy};
+use crate::control::report::{DryRunReport, FaultReport, ReloadReport};
 use crate::diagnostic::Severity;
 
 /// Take the policy files anew, and say what really happened
@@ -14,9 +14,14 @@ use crate::diagnostic::Severity;
 /// A policy with a fault changes nothing: the faults are shown, and what was in force stays. Changed files are noticed
 /// without this command too, within a second; it is for scripts that want to know the result.
 ///
-/// Exit codes: 0 in force now, or unchanged; 78 refused; 69 the server is not running.
+/// With --dry-run it says what would come of it: every verdict that would change, or why the files would be refused.
+///
+/// Exit codes: 0 in force now, or unchanged; 78 refused; 69 the server is not running. The same of what would be.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -24,6 +29,10 @@ pub(super) struct Arguments {
 
 pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output) -> Outcome {
     let client = options.client()?;
+    if arguments.dry_run {
+        let report = options::block_on(async { Ok(client.dry_run().await?) })?;
+        return show_dry_run(&report, arguments.json, output);
+    }
     let report = options::block_on(async { Ok(client.reload().await?) })?;
     if arguments.json {
         output.json(&report)?;
@@ -34,6 +43,37 @@ pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output)
         ReloadReport::Refused { .. } => Ok(ExitCode::from(failure::CONFIG)),
         ReloadReport::Applied { .. } | ReloadReport::Unchanged { .. } => Ok(ExitCode::SUCCESS),
     }
+}
+
+fn show_dry_run(report: &DryRunReport, json: bool, output: &mut Output) -> Outcome {
+    if json {
+        output.json(report)?;
+    } else {
+        print_dry_run(report, output)?;
+    }
+    match report {
+        DryRunReport::Refused { .. } => Ok(ExitCode::from(failure::CONFIG)),
+        DryRunReport::WouldApply { .. } | DryRunReport::Unchanged { .. } => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn print_dry_run(report: &DryRunReport, output: &mut Output) -> Result<(), Failure> {
+    match report {
+        DryRunReport::WouldApply { changes, warnings } => {
+            print_each(warnings, Severity::Warning);
+            policy::print_changes(changes, false, output)?;
+            writeln!(output, "would come into force: {} of verdicts", counted(changes.len(), "change"))?;
+        }
+        DryRunReport::Unchanged { warnings } => {
+            print_each(warnings, Severity::Warning);
+            writeln!(output, "would change nothing: the files say what is in force")?;
+        }
+        DryRunReport::Refused { faults } => {
+            print_each(faults, Severity::Fault);
+            eprintln!("would be refused: what is in force would stay");
+        }
+    }
+    Ok(())
 }
 
 /// Good news go to standard output; faults and warnings to standard error, where `systemctl reload` keeps them.

@@ -10,7 +10,9 @@ use hyper::{Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
 use crate::control::exchange::{self, ExchangeFault};
-use crate::control::report::{CheckReport, LogEntry, LogReport, PolicyReport, ReloadReport, StatusReport};
+use crate::control::report::{
+    CheckReport, DryRunReport, LogEntry, LogReport, PolicyReport, ReloadReport, StatusReport,
+};
 
 /// A server to ask.
 #[derive(Clone, Debug)]
@@ -79,6 +81,11 @@ impl Client {
     /// Reloads the policy; a refused policy is a report, not an error.
     pub async fn reload(&self) -> Result<ReloadReport, ClientError> {
         self.ask(Method::POST, "/v1/reload").await
+    }
+
+    /// What a reload would come to; faults are a report, not an error.
+    pub async fn dry_run(&self) -> Result<DryRunReport, ClientError> {
+        self.ask(Method::POST, "/v1/reload?dry-run=true").await
     }
 
     /// The policy in force.

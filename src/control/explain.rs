@@ -244,6 +244,7 @@ fn rule_report(rule: RuleRef<'_>) -> RuleReport {
 fn group_report(group: GroupRef<'_>) -> GroupReport {
     let clients = group.clients().iter().map(ToString::to_string);
     let listeners = group.listen().iter().map(|address| format!("whoever asks on {address}"));
+    let place = group.place();
     GroupReport {
         name: group.name().to_owned(),
         mode: mode_word(group.mode()).to_owned(),
@@ -252,6 +253,8 @@ fn group_report(group: GroupRef<'_>) -> GroupReport {
             Unlisted::Forward => "forward".to_owned(),
         },
         clients: clients.chain(listeners).collect(),
+        path: Some(place.path.to_path_buf()),
+        line: Some(place.line),
     }
 }
 

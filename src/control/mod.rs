@@ -1,6 +1,7 @@
 //! The control socket: HTTP/1.1 and JSON over a Unix socket; its types, server and client.
 
 pub mod client;
+pub mod diff;
 pub mod exchange;
 pub mod explain;
 pub mod report;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::control::diff::Change;
 use crate::diagnostic::{Diagnostic, Excerpt, Severity};
 pub use crate::observe::pulls::Pull;
 pub use crate::observe::recent::{LogEntry, RuleReport, VerdictWord};
@@ -105,6 +106,29 @@ pub enum ReloadReport {
     },
 }
 
+/// `POST /v1/reload?dry-run=true`: what a reload would come to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "kebab-case")]
+pub enum DryRunReport {
+    /// The files would come into force.
+    WouldApply {
+        /// Every verdict that would change; none: only other terms of the entries would.
+        changes: Vec<Change>,
+        /// What somebody should look at.
+        warnings: Vec<FaultReport>,
+    },
+    /// The files say what is in force already.
+    Unchanged {
+        /// What somebody should look at.
+        warnings: Vec<FaultReport>,
+    },
+    /// The files are faulty and would be refused.
+    Refused {
+        /// Every fault.
+        faults: Vec<FaultReport>,
+    },
+}
+
 /// `GET /v1/check?name=&client=&type=`, or of an image `GET /v1/check?image=&push=&client=`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckReport {
@@ -198,6 +222,12 @@ pub struct GroupReport {
     pub unlisted: String,
     /// Its client ranges, and the listeners whose clients belong to it.
     pub clients: Vec<String>,
+    /// Where it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// The line in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
 }
 
 /// One rule of the effective policy.

@@ -9,8 +9,9 @@ use hyper::{Method, StatusCode};
 use tokio::net::UnixListener;
 use tokio::task::spawn_blocking;
 
+use crate::control::diff;
 use crate::control::explain::{self, ImageQuestion, OnBehalf, Question};
-use crate::control::report::{FaultReport, ListenReport, LogReport, ReloadReport, State, StatusReport};
+use crate::control::report::{DryRunReport, FaultReport, ListenReport, LogReport, ReloadReport, State, StatusReport};
 use crate::observe::http::{self, Head, Limits, Reply};
 use crate::observe::log::timestamp;
 use crate::observe::metrics::Metrics;
@@ -88,14 +89,39 @@ async fn answer(api: Arc<Api>, head: Head) -> Reply {
     reply.unwrap_or_else(|bad| http::failure(StatusCode::BAD_REQUEST, &bad.to_string()))
 }
 
-async fn reload(api: &Api, query: &Parameters) -> Result<Reply, BadRequest> {
-    query.only(&[])?;
+async fn reload(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> {
+    query.only(&["dry-run"])?;
+    if query.parsed("dry-run", "true or false")? == Some(true) {
+        return Ok(dry_run(api).await);
+    }
     let report = ReloadReport::from(api.reload.reload(Cause::Control).await);
     let status = match report {
         ReloadReport::Applied { .. } | ReloadReport::Unchanged { .. } => StatusCode::OK,
         ReloadReport::Refused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
     };
     Ok(http::json(status, &report))
+}
+
+/// What a reload would come to.
+async fn dry_run(api: &Arc<Api>) -> Reply {
+    let compiled = match api.reload.preview().await {
+        Ok(compiled) => compiled,
+        Err(faults) => {
+            let report = DryRunReport::Refused { faults: FaultReport::all(&faults) };
+            return http::json(StatusCode::UNPROCESSABLE_ENTITY, &report);
+        }
+    };
+    let api = Arc::clone(api);
+    let report = aside(move || {
+        let warnings = FaultReport::all(&compiled.warnings);
+        let (old, new) = (&api.policy.current().snapshot, &compiled.snapshot);
+        if old.digest() == new.digest() {
+            return DryRunReport::Unchanged { warnings };
+        }
+        let changes = diff::changes(&explain::policy(old, None), &explain::policy(new, None), &warnings);
+        DryRunReport::WouldApply { changes, warnings }
+    });
+    report.await.map_or_else(defect, |report| http::json(StatusCode::OK, &report))
 }
 
 fn status(api: &Api) -> StatusReport {

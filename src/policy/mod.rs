@@ -14,6 +14,7 @@ pub mod pattern;
 pub mod preset;
 pub mod probe;
 pub mod reload;
+pub mod replay;
 pub mod repository;
 pub mod shared_suffix;
 pub mod snapshot;

@@ -140,6 +140,11 @@ impl Reloader {
         }
     }
 
+    /// Compiles a reading as a reload would, and changes nothing.
+    pub(super) fn preview(&self, reading: Reading) -> Result<Compiled, Vec<Diagnostic>> {
+        load(reading?, &self.options, self.clock.now()).map_err(faults_of)
+    }
+
     /// What there is to do from time to time: frees policies that were in force, and ends entries.
     pub(super) fn tend(&mut self) {
         self.store.free_retired();

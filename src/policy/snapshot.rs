@@ -114,6 +114,7 @@ pub(super) struct Group {
     pub(super) unlisted: Unlisted,
     pub(super) clients: Box<[IpNet]>,
     pub(super) listen: Box<[SocketAddr]>,
+    pub(super) place: Place,
 }
 
 /// Names that are answered from here: `[static]` and the built-in ones.
@@ -380,6 +381,11 @@ impl<'s> GroupRef<'s> {
     /// Its listeners, as written.
     pub fn listen(self) -> &'s [SocketAddr] {
         &self.group().listen
+    }
+
+    /// Where it is written.
+    pub fn place(self) -> &'s Place {
+        &self.group().place
     }
 
     /// The registries and services it may use.

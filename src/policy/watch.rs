@@ -20,6 +20,7 @@ use tracing::{debug, error, warn};
 
 use crate::diagnostic::Diagnostic;
 use crate::policy::background::in_background;
+use crate::policy::compile::Compiled;
 use crate::policy::reload::{Cause, Origin, Reading, ReloadOutcome, Reloader, same};
 
 /// Looks at the policy when there is reason to.
@@ -55,10 +56,13 @@ pub struct Timing {
     pub readings: usize,
 }
 
+/// What is asked for, and who waits for the answer.
 #[derive(Debug)]
-struct Request {
-    cause: Cause,
-    answer: oneshot::Sender<ReloadOutcome>,
+enum Request {
+    /// The files, in force.
+    Reload(Cause, oneshot::Sender<ReloadOutcome>),
+    /// What the files would come to.
+    Preview(oneshot::Sender<Result<Compiled, Vec<Diagnostic>>>),
 }
 
 /// The events of one folder and of what stands in it.
@@ -119,14 +123,22 @@ impl Watch {
         }
     }
 
-    /// Reloads whether or not the files are as they were.
+    /// Does what is asked for, whether or not the files are as they were. Whoever asked may have gone meanwhile.
     async fn answer(&mut self, request: Request) {
         self.arm().await;
         let reading = self.read().await;
         let reading = self.settle(reading).await;
-        if let Some(outcome) = self.with(move |reloader| reloader.reload(reading, request.cause)).await {
-            // Whoever asked may have gone.
-            let _ = request.answer.send(outcome);
+        match request {
+            Request::Reload(cause, answer) => {
+                if let Some(outcome) = self.with(move |reloader| reloader.reload(reading, cause)).await {
+                    let _ = answer.send(outcome);
+                }
+            }
+            Request::Preview(answer) => {
+                if let Some(compiled) = self.with(move |reloader| reloader.preview(reading)).await {
+                    let _ = answer.send(compiled);
+                }
+            }
         }
     }
 
@@ -207,16 +219,28 @@ async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 impl ReloadHandle {
     /// Looks at the policy now, and tells what came of it.
     pub async fn reload(&self, cause: Cause) -> ReloadOutcome {
-        let (answer, answered) = oneshot::channel();
-        let sent = self.0.send(Request { cause, answer }).await;
-        let outcome = match sent {
-            Ok(()) => answered.await.ok(),
-            Err(_) => None,
-        };
-        outcome.unwrap_or_else(|| ReloadOutcome::Refused {
-            faults: vec![Diagnostic::about(".", "the policy was not looked at: the server is stopping")],
-        })
+        let outcome = self.ask(|answer| Request::Reload(cause, answer)).await;
+        outcome.unwrap_or_else(|| ReloadOutcome::Refused { faults: vec![stopping()] })
     }
+
+    /// Compiles the policy as it is written now, and puts nothing in force.
+    ///
+    /// # Errors
+    /// What a reload would be refused for.
+    pub async fn preview(&self) -> Result<Compiled, Vec<Diagnostic>> {
+        self.ask(Request::Preview).await.unwrap_or_else(|| Err(vec![stopping()]))
+    }
+
+    /// `None`: the server is stopping.
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(request(answer)).await.ok()?;
+        answered.await.ok()
+    }
+}
+
+fn stopping() -> Diagnostic {
+    Diagnostic::about(".", "the policy was not looked at: the server is stopping")
 }
 
 impl Events {
@@ -522,6 +546,18 @@ mod tests {
         let ReloadOutcome::Refused { faults } = ask().await else { panic!("nonsense is refused") };
         assert!(faults[0].to_string().contains("a.toml:1:"), "{}", faults[0]);
         assert!(matches!(ask().await, ReloadOutcome::Refused { .. }), "it is still refused");
+    }
+
+    #[tokio::test]
+    async fn a_preview_tells_what_a_reload_would_take_and_changes_nothing() {
+        let watched = Watched::new(Timing { events: false, ..by_events() }).await;
+        watched.write("a.toml", &policy(&["b.example", "c.example"]));
+        let compiled = watched.reload.preview().await.unwrap();
+        assert_eq!((compiled.snapshot.rule_count(), watched.store.status().rules), (2, 1));
+        watched.write("a.toml", "nonsense");
+        assert!(watched.reload.preview().await.unwrap_err()[0].to_string().contains("a.toml:1:"));
+        let status = watched.store.status();
+        assert_eq!((status.state, status.generation, status.refused), (PolicyState::Ok, 1, 0));
     }
 
     #[tokio::test]

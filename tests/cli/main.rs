@@ -6,6 +6,7 @@ mod asserts;
 mod harness;
 mod images_ca;
 mod import;
+mod review;
 mod setup;
 
 use std::fs;

@@ -39,7 +39,7 @@ pub(super) fn resolve(
     let parents = groups.parents(complaints);
     let grants = groups.grants(drafts, &parents, complaints);
     let mut resolved = Groups {
-        list: groups.list.iter().map(|(_, spec)| group(spec, options)).collect(),
+        list: groups.list.iter().map(|(source, spec)| group(source, spec, options)).collect(),
         by_listener: groups.claim_listeners(complaints),
         by_range: groups.claim_ranges(complaints),
         fallback: None,
@@ -52,13 +52,14 @@ pub(super) fn resolve(
     Membership { groups: resolved, grants }
 }
 
-fn group(spec: &GroupSpec, options: &Options) -> Group {
+fn group(source: &Source, spec: &GroupSpec, options: &Options) -> Group {
     Group {
         name: spec.name.value.clone(),
         mode: spec.mode.unwrap_or(options.mode),
         unlisted: spec.unlisted,
         clients: spec.clients.iter().map(|range| range.value).collect(),
         listen: spec.listen.iter().map(|listener| listener.value).collect(),
+        place: source.place(spec.name.span.start),
     }
 }
 

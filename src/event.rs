@@ -3,6 +3,9 @@
 //! Whether an event may be told is checked before any of it is built, so that a client in a loop costs neither memory
 //! nor disk: a full channel or a used-up budget drops the event and counts it.
 
+pub mod latency;
+pub mod tally;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +13,7 @@ use std::time::{Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
+use self::tally::Tallies;
 use crate::config::QueryLog;
 use crate::diagnostic::Place;
 use crate::name::DomainName;
@@ -67,7 +71,7 @@ pub enum Subject {
 }
 
 /// A verdict without its reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Decision {
     /// It resolves.
     Allow,
@@ -107,12 +111,32 @@ pub struct EventSink {
 #[derive(Debug)]
 struct Inner {
     wanted: QueryLog,
+    follows_pulls: bool,
     queue: mpsc::Sender<Event>,
     budget: Budget,
-    /// For allowed questions that nobody wants logged.
+    /// For questions that nobody wants logged.
     background: Budget,
     over_budget: AtomicU64,
     queue_full: AtomicU64,
+    tallies: Arc<Tallies>,
+}
+
+/// How many events a sink takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How many may wait to be read.
+    pub queue: usize,
+    /// How many a second.
+    pub per_second: u32,
+    /// Whether somebody wants to know what a client asked for before a name that nothing lists, also of questions that
+    /// are not logged.
+    pub follows_pulls: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { queue: QUEUE, per_second: EVENTS_PER_SECOND, follows_pulls: false }
+    }
 }
 
 /// How many events were dropped, and why.
@@ -137,18 +161,22 @@ impl Event {
 impl EventSink {
     /// A sink for the questions that `wanted` names, and the end from which they are read.
     pub fn new(wanted: QueryLog) -> (Self, mpsc::Receiver<Event>) {
-        Self::with_limits(wanted, QUEUE, EVENTS_PER_SECOND)
+        Self::with_limits(wanted, Limits::default())
     }
 
-    fn with_limits(wanted: QueryLog, queue: usize, per_second: u32) -> (Self, mpsc::Receiver<Event>) {
+    /// The same within these limits.
+    pub fn with_limits(wanted: QueryLog, limits: Limits) -> (Self, mpsc::Receiver<Event>) {
+        let Limits { queue, per_second, follows_pulls } = limits;
         let (sender, receiver) = mpsc::channel(queue);
         let inner = Inner {
             wanted,
+            follows_pulls,
             queue: sender,
             budget: Budget::new(per_second),
             background: Budget::new(BACKGROUND_PER_SECOND),
             over_budget: AtomicU64::new(0),
             queue_full: AtomicU64::new(0),
+            tallies: Arc::default(),
         };
         (Self { inner: Arc::new(inner) }, receiver)
     }
@@ -160,11 +188,17 @@ impl EventSink {
 
     /// The same for a caller who knows what time it is.
     pub(crate) fn tell_at(&self, now: Instant, decision: Decision, bearing: Bearing, build: impl FnOnce() -> Event) {
-        let Inner { wanted, queue, budget, background, over_budget, queue_full } = &*self.inner;
+        let Inner { wanted, follows_pulls, queue, budget, background, over_budget, queue_full, tallies: _ } =
+            &*self.inner;
         let is_wanted = wants(*wanted, decision);
         if !is_wanted {
             // Without it, a denial says less: no loss to count.
-            if *wanted == QueryLog::Off || bearing != Bearing::Registry || !background.spend(now) {
+            let is_of_use = match bearing {
+                Bearing::Registry => *follows_pulls || *wanted != QueryLog::Off,
+                Bearing::Unlisted => *follows_pulls,
+                Bearing::None => false,
+            };
+            if !is_of_use || !background.spend(now) {
                 return;
             }
         } else if !budget.spend(now) {
@@ -177,6 +211,11 @@ impl EventSink {
                 queue_full.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Where everything is counted, told or not.
+    pub fn tallies(&self) -> &Arc<Tallies> {
+        &self.inner.tallies
     }
 
     /// How many events were dropped so far.
@@ -269,7 +308,8 @@ mod tests {
 
     #[test]
     fn an_event_that_is_dropped_is_counted_and_never_built() {
-        let (sink, _events) = EventSink::with_limits(QueryLog::All, 1, 2);
+        let (sink, _events) =
+            EventSink::with_limits(QueryLog::All, Limits { queue: 1, per_second: 2, follows_pulls: false });
         sink.tell(Decision::Deny, Bearing::Unlisted, || event(Decision::Deny));
         sink.tell(Decision::Deny, Bearing::Unlisted, || unreachable!("the queue is full"));
         sink.tell(Decision::Deny, Bearing::Unlisted, || unreachable!("the budget is spent"));
@@ -283,6 +323,17 @@ mod tests {
             sink.tell(Decision::Allow, Bearing::Registry, || event(Decision::Allow));
             assert_eq!(events.try_recv().ok().map(|event| event.wanted), told, "{queries:?}");
         }
+    }
+
+    #[test]
+    fn who_follows_pulls_is_told_of_both_ends_of_one_without_a_log() {
+        let limits = Limits { follows_pulls: true, ..Limits::default() };
+        let (sink, mut events) = EventSink::with_limits(QueryLog::Off, limits);
+        sink.tell(Decision::Allow, Bearing::Registry, || event(Decision::Allow));
+        sink.tell(Decision::Deny, Bearing::Unlisted, || event(Decision::Deny));
+        sink.tell(Decision::Deny, Bearing::None, || unreachable!("it belongs to no pull"));
+        let told: Vec<_> = std::iter::from_fn(|| events.try_recv().ok()).map(|event| event.wanted).collect();
+        assert_eq!(told, [false, false]);
     }
 
     #[test]

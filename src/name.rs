@@ -68,6 +68,11 @@ impl DomainName {
 }
 
 impl<'a> NameRef<'a> {
+    /// The name of bytes that were one before.
+    pub(crate) fn of_valid(wire: &'a [u8]) -> Self {
+        Self(wire)
+    }
+
     /// The name's bytes: labels and the root label.
     pub fn as_wire(self) -> &'a [u8] {
         self.0

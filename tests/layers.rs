@@ -15,7 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("net", &[]),
     ("policy", &["name", "diagnostic", "record_type", "address", "tree"]),
     ("config", &["name", "diagnostic", "record_type", "address", "tree", "policy"]),
-    ("event", &["name", "diagnostic", "config"]),
+    ("event", &["name", "diagnostic", "config", "policy"]),
     ("upstream", &["name", "resolv_conf", "net", "config"]),
     ("gateway", &["name", "diagnostic", "record_type", "address", "net", "event", "config", "policy", "upstream"]),
     ("dns", &["name", "diagnostic", "record_type", "net", "event", "config", "policy", "upstream"]),

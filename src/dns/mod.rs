@@ -22,6 +22,8 @@ mod udp;
 mod wire;
 mod worker;
 
+use crate::event::tally::Carrier;
+
 pub use counters::Counters;
 pub use encrypted::CertificateError;
 pub use listen::{BindError, Listeners};
@@ -76,6 +78,16 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 impl Transport {
+    /// As counters have it.
+    pub fn carrier(self) -> Carrier {
+        match self {
+            Self::Udp => Carrier::Udp,
+            Self::Tcp => Carrier::Tcp,
+            Self::Tls => Carrier::Tls,
+            Self::Https => Carrier::Https,
+        }
+    }
+
     /// In a word: `udp`, `tcp`, `tls`, `https`.
     pub fn name(self) -> &'static str {
         match self {

@@ -15,6 +15,7 @@ mod case;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::Guard;
 use ipnet::IpNet;
@@ -27,6 +28,7 @@ use super::counters::Counters;
 use super::wire::{CLASS_IN, Header, Malformed, Query, rtype};
 use super::{Peer, Transport};
 use crate::config::{Ancestors, Settings};
+use crate::event::latency::Source;
 use crate::event::{Decision, EventSink};
 use crate::name::{DomainName, NameBuf};
 use crate::net::counter::Counter;
@@ -81,6 +83,7 @@ pub struct Miss {
     peer: Peer,
     policy: Arc<InForce>,
     lookup: OwnedLookup,
+    began: Instant,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -135,6 +138,19 @@ impl Pipeline {
         self.batch(Instant::now()).answer(packet, peer, out)
     }
 
+    /// The same for a question on a connection: what it took is counted at once.
+    pub fn answer_alone(&self, packet: &[u8], peer: &Peer, out: &mut Vec<u8>) -> Step {
+        let now = Instant::now();
+        let step = self.batch(now).answer(packet, peer, out);
+        self.settle(now.elapsed());
+        step
+    }
+
+    /// Says how long the answers took that this thread has given since this was last said, misses aside.
+    pub fn settle(&self, took: Duration) {
+        self.events.tallies().settle(took);
+    }
+
     fn answer_packet(&self, packet: &[u8], peer: &Peer, batch: &Batch<'_>, out: &mut Vec<u8>) -> Step {
         self.counters.of_transport(peer.transport).increment();
         let Some(header) = Header::read(packet) else {
@@ -147,7 +163,7 @@ impl Pipeline {
             Ok(query) => query,
             Err(rejection) => return self.reject(header, &rejection, peer, out),
         };
-        let case = Case::judge(query, peer, batch.now, &batch.policy);
+        let mut case = Case::judge(query, peer, batch.now, &batch.policy);
         if let Verdict::Audit(_) = case.judgement.verdict {
             self.counters.would_deny.increment();
         }
@@ -157,7 +173,10 @@ impl Pipeline {
             return Step::Reply;
         }
         match self.resolver.probe_at(&case.lookup(), case.now) {
-            Probe::Hit(held) => self.answer_from_cache(&case, &held, out),
+            Probe::Hit(held) => {
+                case.source = Source::Cached;
+                self.answer_from_cache(&case, &held, out);
+            }
             Probe::Failed(failure) => self.fail(&case, failure, out),
             Probe::Miss => {
                 let Ok(permit) = Arc::clone(&self.in_flight).try_acquire_owned() else {
@@ -167,7 +186,7 @@ impl Pipeline {
                 self.counters.cache_misses.increment();
                 let lookup = case.lookup().to_owned();
                 let policy = Arc::clone(&batch.policy);
-                let miss = Miss { packet: packet.into(), peer: *peer, policy, lookup, _permit: permit };
+                let miss = Miss { packet: packet.into(), peer: *peer, policy, lookup, began: batch.now, _permit: permit };
                 return Step::Miss(Box::new(miss));
             }
         }
@@ -192,7 +211,9 @@ impl Pipeline {
         let mut room = NameBuf::default();
         let query = miss.query(&mut room);
         // Judging is a plain function: the same snapshot says the same again.
-        let case = Case::judge(&query, &miss.peer, Instant::now(), &miss.policy);
+        let now = Instant::now();
+        let mut case = Case::judge(&query, &miss.peer, now, &miss.policy);
+        case.source = Source::Forwarded(now.saturating_duration_since(miss.began));
         match resolution {
             Resolution::Answer(held) => self.relay(&case, &held, out),
             Resolution::Failed(failure) => self.fail(&case, failure, out),
@@ -408,6 +429,8 @@ impl Pipeline {
         if self.writer.write(query, reply, (peer.transport, peer.address()), out) == Fit::Truncated {
             self.counters.truncated.increment();
         }
+        let source = if basis.decision == Decision::Deny { Source::Denied } else { case.source };
+        self.events.tallies().add(&case.decided(&basis), source);
         let event = || case.event(&basis, reply.rcode());
         self.events.tell_at(now.into_std(), basis.decision, basis.bearing, event);
     }

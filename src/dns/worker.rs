@@ -120,18 +120,21 @@ impl Worker {
                 0
             }
         };
+        let now = Instant::now();
         contain(|| {
-            self.answer(count);
+            self.answer(count, now);
             self.express.turn();
             self.land();
         });
         self.socket.send_all(self.outbox.take(), &self.pipeline).await;
+        if count > 0 {
+            self.pipeline.settle(now.elapsed());
+        }
         while self.tasks.try_join_next().is_some() {}
     }
 
     /// Hands `count` datagrams to the pipeline.
-    fn answer(&mut self, count: usize) {
-        let now = Instant::now();
+    fn answer(&mut self, count: usize, now: Instant) {
         let batch = self.pipeline.batch(now);
         for Datagram { bytes, origin } in self.inbox.datagrams(count) {
             let peer = self.socket.peer(origin);

@@ -2,8 +2,10 @@
 //! of a snapshot.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::Client;
+use crate::event::tally::{Carrier, Cause, Decided, Wanted};
 use crate::event::{Bearing, Decision, Event, EventRule, Subject};
 use crate::name::{DomainName, NameRef};
 use crate::policy::document::{CnamePolicy, DataPath};
@@ -69,6 +71,27 @@ impl<'s> Admission<'s> {
         }
         let denial = self.snapshot.denial_of_target(&self.asker, self.judgement.group, target, inspects)?;
         Some(denial.to_string())
+    }
+
+    /// What is counted of the connection to `name`, judged by `policy`.
+    pub(super) fn decided<'d>(
+        &'d self,
+        policy: &'d Arc<InForce>,
+        client: &Client,
+        name: &'d DomainName,
+    ) -> Decided<'d> {
+        let Judgement { verdict, group } = self.judgement;
+        Decided {
+            policy,
+            client: client.address.ip(),
+            name: name.as_name(),
+            group,
+            decision: self.decision(),
+            cause: Cause::from(&verdict),
+            rule: verdict.rule(),
+            wanted: Wanted::Connection,
+            carrier: if client.transport == Carrier::Connect.word() { Carrier::Connect } else { Carrier::Gateway },
+        }
     }
 
     /// What became of the connection, in a word.

@@ -57,7 +57,7 @@ pub(super) async fn serve<S: Stream + 'static>(
 /// Which way a connection goes, and tells of it.
 fn admit<'p>(
     shared: &Shared,
-    policy: &'p InForce,
+    policy: &'p Arc<InForce>,
     client: &Client,
     name: &DomainName,
     announced: Option<&Announced>,
@@ -70,6 +70,7 @@ fn admit<'p>(
         return Way::Refused;
     }
     let admission = Admission::judge(policy, client, name);
+    shared.events.tallies().add_untimed(&admission.decided(policy, client, name));
     shared.events.tell(admission.decision(), Bearing::None, || admission.event(client, name));
     admission.way()
 }

@@ -79,6 +79,11 @@ impl Matcher {
         })
     }
 
+    /// The rule at this place of the arena, which [`Rule::offset`] of one of its rules gave.
+    pub fn rule_at(&self, offset: u32) -> Rule<'_> {
+        Rule { arena: &self.arena, offset }
+    }
+
     /// How many rules there are.
     pub fn len(&self) -> usize {
         self.rules

@@ -178,6 +178,7 @@ impl Reloader {
         let Compiled { snapshot, mut warnings } = compiled;
         let applied = self.store.swap(snapshot, now, |status| {
             status.state = PolicyState::Ok;
+            status.loaded = now;
             status.faults.clear();
             status.warnings.clone_from(&warnings);
         });
@@ -199,6 +200,7 @@ impl Reloader {
         self.store.report(|status| {
             status.faults.clone_from(&faults);
             status.refused += 1;
+            status.loaded = self.clock.now();
             if status.state == PolicyState::Ok {
                 status.state = PolicyState::Degraded;
             }

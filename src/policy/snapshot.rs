@@ -187,6 +187,16 @@ impl Snapshot {
         self.groups().find(|group| group.name() == name)
     }
 
+    /// The group of this number.
+    pub fn group_numbered(&self, index: u32) -> Option<GroupRef<'_>> {
+        self.groups.list.get(index as usize).map(|_| GroupRef { snapshot: self, index })
+    }
+
+    /// The rule of this number, which one of this snapshot's own rules gave.
+    pub(crate) fn rule_numbered(&self, number: u32) -> RuleRef<'_> {
+        RuleRef { snapshot: self, rule: self.matcher.rule_at(number) }
+    }
+
     /// The mode for clients without a group.
     pub fn mode(&self) -> Mode {
         self.groups.mode
@@ -313,6 +323,11 @@ impl<'s> RuleRef<'s> {
         self.rule
     }
 
+    /// A number that no other rule of its snapshot has.
+    pub(crate) fn number(self) -> u32 {
+        self.rule.offset()
+    }
+
     /// The entry it belongs to.
     pub fn entry(self) -> &'s Entry {
         self.snapshot.entry_of(self.rule)
@@ -358,6 +373,11 @@ impl fmt::Debug for RuleRef<'_> {
 }
 
 impl<'s> GroupRef<'s> {
+    /// A number that no other group of its snapshot has.
+    pub fn number(self) -> u32 {
+        self.index
+    }
+
     /// Its name.
     pub fn name(self) -> &'s str {
         &self.group().name

@@ -56,6 +56,8 @@ pub struct PolicyStatus {
     pub digest: Digest,
     /// [`InForce::since`].
     pub since: SystemTime,
+    /// When the policy as it is written was last read, whatever came of it.
+    pub loaded: SystemTime,
     /// How many rules are in force.
     pub rules: usize,
     /// Why the policy as it is written is not in force.
@@ -76,6 +78,7 @@ impl PolicyStore {
             generation: 1,
             digest: snapshot.digest(),
             since,
+            loaded: since,
             rules: snapshot.rule_count(),
             faults: Vec::new(),
             warnings: Vec::new(),

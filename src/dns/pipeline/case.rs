@@ -1,6 +1,7 @@
 //! One question before the policy: who asks, by which snapshot it is judged, and what an event tells of it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::time::Instant;
@@ -8,6 +9,8 @@ use tokio::time::Instant;
 use crate::dns::Peer;
 use crate::dns::answer::Rcode;
 use crate::dns::wire::Query;
+use crate::event::latency::Source;
+use crate::event::tally::{Cause, Decided, Wanted};
 use crate::event::{Bearing, Decision, Event, EventRule, Subject};
 use crate::name::{DomainName, NameRef};
 use crate::policy::document::Mode;
@@ -22,8 +25,10 @@ pub(super) struct Case<'a> {
     pub(super) query: &'a Query<'a>,
     pub(super) peer: &'a Peer,
     pub(super) now: Instant,
-    pub(super) policy: &'a InForce,
+    pub(super) policy: &'a Arc<InForce>,
     pub(super) judgement: Judgement<'a>,
+    /// Where its answer comes from, unless it is denied.
+    pub(super) source: Source,
 }
 
 /// What an event gives as its cause.
@@ -32,6 +37,7 @@ pub(super) struct Basis<'a> {
     pub(super) decision: Decision,
     pub(super) bearing: Bearing,
     pub(super) reason: &'a dyn fmt::Display,
+    pub(super) cause: Cause,
     pub(super) rule: Option<RuleRef<'a>>,
 }
 
@@ -44,7 +50,7 @@ pub(super) struct DeniedTarget<'a> {
 impl DeniedTarget<'_> {
     /// It as the cause of what was decided.
     pub(super) fn basis(&self, decision: Decision) -> Basis<'_> {
-        Basis { decision, bearing: Bearing::None, reason: self, rule: self.denial.rule() }
+        Basis { decision, bearing: Bearing::None, reason: self, cause: Cause::Target, rule: self.denial.rule() }
     }
 }
 
@@ -56,9 +62,9 @@ impl fmt::Display for DeniedTarget<'_> {
 
 impl<'a> Case<'a> {
     /// Judges the question of `query` by the snapshot of `policy`.
-    pub(super) fn judge(query: &'a Query<'a>, peer: &'a Peer, now: Instant, policy: &'a InForce) -> Self {
+    pub(super) fn judge(query: &'a Query<'a>, peer: &'a Peer, now: Instant, policy: &'a Arc<InForce>) -> Self {
         let judgement = policy.snapshot.judge(&asker(peer), query.question.name);
-        Self { query, peer, now, policy, judgement }
+        Self { query, peer, now, policy, judgement, source: Source::Local }
     }
 
     /// What the question is judged by.
@@ -119,7 +125,23 @@ impl<'a> Case<'a> {
             Verdict::Deny(_) => Decision::Deny,
             Verdict::Audit(_) => Decision::Audit,
         };
-        Basis { decision, bearing: bearing(verdict), reason: verdict, rule: verdict.rule() }
+        let cause = Cause::from(verdict);
+        Basis { decision, bearing: bearing(verdict), reason: verdict, cause, rule: verdict.rule() }
+    }
+
+    /// What is counted of an answer that was given for `basis`.
+    pub(super) fn decided<'b>(&'b self, basis: &Basis<'b>) -> Decided<'b> {
+        Decided {
+            policy: self.policy,
+            client: self.peer.address(),
+            name: self.name(),
+            group: self.judgement.group,
+            decision: basis.decision,
+            cause: basis.cause,
+            rule: basis.rule,
+            wanted: Wanted::of(self.query.question.record_type),
+            carrier: self.peer.transport.carrier(),
+        }
     }
 
     /// What is told of an answer that was given for `basis`.

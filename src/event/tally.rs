@@ -1,0 +1,542 @@
+//! How often each thing was decided, for whom: tables that the path of a query writes and an observer takes away.
+//!
+//! ```text
+//! thread ─add─▶ its own table, behind a lock that nobody else wants ─take, once a second─▶ observer
+//! ```
+//!
+//! Each thread has a table of its own. The observer swaps it for an empty one, so that a thread that has nothing to do
+//! need not wake to hand over what it has. There is no clock here: what is in a table happened since the last was taken.
+//! A table is bounded. When it is three quarters full, what is new is counted without its name and client, so that a
+//! flood of names costs the numbers of no rule; and when that has no room either, it is counted as lost.
+
+use std::cell::Cell;
+use std::hash::{BuildHasher, Hasher};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+use super::Decision;
+use super::latency::{Latencies, Source};
+use crate::name::NameRef;
+use crate::policy::judge::{Denial, Permit, Verdict};
+use crate::policy::snapshot::{GroupRef, RuleRef};
+use crate::policy::store::InForce;
+
+/// The tables of all threads.
+#[derive(Debug)]
+pub struct Tallies {
+    shards: Box<[Mutex<Shard>]>,
+    spare: Mutex<Option<Table>>,
+    hasher: RandomState,
+}
+
+/// One thing that was decided.
+#[derive(Clone, Copy, Debug)]
+pub struct Decided<'a> {
+    /// What it was decided by.
+    pub policy: &'a Arc<InForce>,
+    /// For whom.
+    pub client: IpAddr,
+    /// About which name.
+    pub name: NameRef<'a>,
+    /// The client's group in that policy.
+    pub group: Option<GroupRef<'a>>,
+    /// What was decided.
+    pub decision: Decision,
+    /// Why.
+    pub cause: Cause,
+    /// The rule of that policy that decided.
+    pub rule: Option<RuleRef<'a>>,
+    /// What was asked for.
+    pub wanted: Wanted,
+    /// How it came.
+    pub carrier: Carrier,
+}
+
+/// Why something was decided: one word, as metrics and the history have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Cause {
+    /// A rule allows it.
+    Rule,
+    /// It is answered from here.
+    Static,
+    /// Nothing lists it, and the group forwards such names.
+    Forwarded,
+    /// A `[[deny]]`.
+    Listed,
+    /// A rule of an entry that only other groups have.
+    OtherGroup,
+    /// A known registry that the policy does not allow.
+    Catalogue,
+    /// A registry on trial.
+    OnTrial,
+    /// Nothing lists it.
+    Unlisted,
+    /// No group takes the client.
+    NoGroup,
+    /// No valid policy could be had.
+    NoPolicy,
+    /// A CNAME or alias target of the answer is denied.
+    Target,
+}
+
+/// What is wanted of a name: the record types that say something of a client, and no more, so that their number is fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "record types are written so")]
+pub enum Wanted {
+    A,
+    AAAA,
+    CNAME,
+    HTTPS,
+    SVCB,
+    TXT,
+    PTR,
+    SRV,
+    MX,
+    NS,
+    SOA,
+    ANY,
+    /// Any other record type.
+    Other,
+    /// A connection, at the gateway.
+    Connection,
+}
+
+/// How a question or connection came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Carrier {
+    /// Plain UDP.
+    Udp,
+    /// Plain TCP.
+    Tcp,
+    /// DNS over TLS.
+    Tls,
+    /// DNS over HTTPS.
+    Https,
+    /// A connection to the gateway.
+    Gateway,
+    /// A CONNECT request to the gateway.
+    Connect,
+}
+
+/// What one thread has decided since its table was last taken.
+#[derive(Debug, Default)]
+pub struct Table {
+    index: HashTable<u16>,
+    rows: Vec<Row>,
+    /// The names of the rows, one behind the other.
+    names: Vec<u8>,
+    /// What rows were decided by: next to always one.
+    policies: Vec<Arc<InForce>>,
+    latencies: Latencies,
+    lost: u64,
+}
+
+/// A row of a table, borrowed.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted<'t> {
+    /// What it was decided by.
+    pub policy: &'t Arc<InForce>,
+    /// Whom and what it is about; `None`: various, for which there was no room of their own.
+    pub about: Option<(IpAddr, NameRef<'t>)>,
+    /// What was decided.
+    pub decision: Decision,
+    /// Why.
+    pub cause: Cause,
+    /// What was asked for.
+    pub wanted: Wanted,
+    /// How it came.
+    pub carrier: Carrier,
+    /// How often.
+    pub count: u64,
+    group: u32,
+    rule: u32,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    table: Table,
+    /// Answers of the turn under way, by where they are from: what they took is known at its end.
+    pending: [u32; Source::ALL.len()],
+}
+
+#[derive(Clone, Debug)]
+struct Row {
+    hash: u64,
+    client: u128,
+    facts: Facts,
+    /// Where the name begins, and its length; 0: the row is about various names.
+    name: (u32, u8),
+    count: u32,
+}
+
+/// What two equal decisions have in common beside client and name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Facts {
+    group: u32,
+    rule: u32,
+    policy: u8,
+    decision: Decision,
+    cause: Cause,
+    wanted: Wanted,
+    carrier: Carrier,
+}
+
+impl Default for Tallies {
+    fn default() -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Self { shards, spare: Mutex::default(), hasher: RandomState::default() }
+    }
+}
+
+impl Tallies {
+    /// Counts one decision. Allocates nothing but its thread's table, once.
+    pub(crate) fn add(&self, decided: &Decided<'_>, source: Source) {
+        let mut shard = self.own_shard();
+        match source {
+            Source::Forwarded(took) => shard.table.latencies.add(source, took, 1),
+            Source::Cached | Source::Denied | Source::Local => shard.pending[source.index()] += 1,
+        }
+        shard.table.add(decided, &self.hasher);
+    }
+
+    /// Counts a decision whose time is of no interest.
+    pub(crate) fn add_untimed(&self, decided: &Decided<'_>) {
+        self.own_shard().table.add(decided, &self.hasher);
+    }
+
+    /// Says how long the answers took that this thread has given since it was last said.
+    pub(crate) fn settle(&self, took: Duration) {
+        let mut shard = self.own_shard();
+        let pending = std::mem::take(&mut shard.pending);
+        for (source, count) in Source::PROMPT.into_iter().zip(pending) {
+            shard.table.latencies.add(source, took, count);
+        }
+    }
+
+    /// Hands the table of every thread that has something to tell to `read`, and empties it.
+    pub fn take(&self, mut read: impl FnMut(&Table)) {
+        let mut spare = lock(&self.spare);
+        for shard in &self.shards {
+            let mut table = {
+                let mut shard = lock(shard);
+                if shard.table.is_empty() {
+                    continue;
+                }
+                std::mem::replace(&mut shard.table, spare.take().unwrap_or_default())
+            };
+            read(&table);
+            table.clear();
+            *spare = Some(table);
+        }
+    }
+
+    fn own_shard(&self) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[thread_number() % SHARDS])
+    }
+}
+
+/// A number of this thread's own.
+fn thread_number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(1);
+    thread_local! {
+        static NUMBER: Cell<usize> = const { Cell::new(0) };
+    }
+    let number = NUMBER.get();
+    if number != 0 {
+        return number;
+    }
+    let number = NEXT.fetch_add(1, Ordering::Relaxed).max(1);
+    NUMBER.set(number);
+    number
+}
+
+/// Counting cannot panic half-way; if it does, a count too many or too few is no harm.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Table {
+    /// Its rows.
+    pub fn rows(&self) -> impl Iterator<Item = Counted<'_>> {
+        self.rows.iter().map(|row| self.counted(row))
+    }
+
+    /// What answers took.
+    pub fn latencies(&self) -> &Latencies {
+        &self.latencies
+    }
+
+    /// How many decisions found no room at all.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.lost == 0 && self.latencies.is_empty()
+    }
+
+    fn clear(&mut self) {
+        let Self { index, rows, names, policies, latencies, lost } = self;
+        index.clear();
+        rows.clear();
+        names.clear();
+        policies.clear();
+        *latencies = Latencies::default();
+        *lost = 0;
+    }
+
+    fn add(&mut self, decided: &Decided<'_>, hasher: &RandomState) {
+        let Some(policy) = self.policy_number(decided.policy) else {
+            self.lost += 1;
+            return;
+        };
+        let facts = Facts::of(decided, policy);
+        let (client, name) = (number_of(decided.client), decided.name.as_wire());
+        let hash = facts.hash(hasher, client, name);
+        if self.count(hash, &facts, client, name) {
+            return;
+        }
+        if self.rows.len() < ROWS_WITH_NAMES && self.names.len() + name.len() <= NAME_BYTES {
+            return self.insert(hash, facts, client, name);
+        }
+        let hash = facts.hash(hasher, 0, &[]);
+        if self.count(hash, &facts, 0, &[]) {
+            return;
+        }
+        if self.rows.len() < ROWS {
+            return self.insert(hash, facts, 0, &[]);
+        }
+        self.lost += 1;
+    }
+
+    /// Counts in the row of this kind, if there is one.
+    fn count(&mut self, hash: u64, facts: &Facts, client: u128, name: &[u8]) -> bool {
+        let Self { index, rows, names, .. } = self;
+        let found = index.find(hash, |&at| rows[usize::from(at)].is(names, (hash, facts, client, name)));
+        match found.copied() {
+            Some(at) => {
+                let row = &mut rows[usize::from(at)];
+                row.count = row.count.saturating_add(1);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn insert(&mut self, hash: u64, facts: Facts, client: u128, name: &[u8]) {
+        if self.rows.capacity() == 0 {
+            self.index.reserve(ROWS, |_| unreachable!("the index is empty"));
+            self.rows.reserve_exact(ROWS);
+            self.names.reserve_exact(NAME_BYTES);
+        }
+        let Self { index, rows, names, .. } = self;
+        let at = u16::try_from(rows.len()).expect("a table has fewer rows than a u16 counts");
+        let start = u32::try_from(names.len()).expect("the names of a table take less than a u32 counts");
+        let length = u8::try_from(name.len()).expect("a name has at most 255 bytes");
+        names.extend_from_slice(name);
+        rows.push(Row { hash, client, facts, name: (start, length), count: 1 });
+        index.insert_unique(hash, at, |&at| rows[usize::from(at)].hash);
+    }
+
+    fn policy_number(&mut self, policy: &Arc<InForce>) -> Option<u8> {
+        let known = self.policies.iter().position(|known| Arc::ptr_eq(known, policy));
+        let number = known.or_else(|| {
+            let is_room = self.policies.len() < POLICIES;
+            is_room.then(|| {
+                self.policies.push(Arc::clone(policy));
+                self.policies.len() - 1
+            })
+        });
+        number.and_then(|number| u8::try_from(number).ok())
+    }
+
+    fn counted(&self, row: &Row) -> Counted<'_> {
+        let Facts { group, rule, policy, decision, cause, wanted, carrier } = row.facts;
+        let about = row.name_in(&self.names).map(|name| (address_of(row.client), NameRef::of_valid(name)));
+        let policy = &self.policies[usize::from(policy)];
+        Counted { policy, about, decision, cause, wanted, carrier, count: row.count.into(), group, rule }
+    }
+}
+
+impl<'t> Counted<'t> {
+    /// The clients' group.
+    pub fn group(&self) -> Option<GroupRef<'t>> {
+        (self.group != NONE).then(|| self.policy.snapshot.group_numbered(self.group)).flatten()
+    }
+
+    /// The rule that decided.
+    pub fn rule(&self) -> Option<RuleRef<'t>> {
+        (self.rule != NONE).then(|| self.policy.snapshot.rule_numbered(self.rule))
+    }
+}
+
+impl Row {
+    fn is(&self, names: &[u8], (hash, facts, client, name): (u64, &Facts, u128, &[u8])) -> bool {
+        let own = self.name_in(names).unwrap_or_default();
+        self.hash == hash && self.client == client && self.facts == *facts && own == name
+    }
+
+    fn name_in<'n>(&self, names: &'n [u8]) -> Option<&'n [u8]> {
+        let (start, length) = (self.name.0 as usize, usize::from(self.name.1));
+        (length > 0).then(|| &names[start..start + length])
+    }
+}
+
+impl Facts {
+    fn of(decided: &Decided<'_>, policy: u8) -> Self {
+        let &Decided { group, decision, cause, rule, wanted, carrier, .. } = decided;
+        let (group, rule) = (group.map_or(NONE, GroupRef::number), rule.map_or(NONE, RuleRef::number));
+        Self { group, rule, policy, decision, cause, wanted, carrier }
+    }
+
+    fn hash(&self, hasher: &RandomState, client: u128, name: &[u8]) -> u64 {
+        let Self { group, rule, policy, decision, cause, wanted, carrier } = *self;
+        let words = [policy, decision as u8, cause as u8, wanted as u8, carrier as u8, 0, 0, 0];
+        let mut hasher = hasher.build_hasher();
+        hasher.write(name);
+        hasher.write_u128(client);
+        hasher.write_u64(u64::from(group) << 32 | u64::from(rule));
+        hasher.write_u64(u64::from_le_bytes(words));
+        hasher.finish()
+    }
+}
+
+fn number_of(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
+fn address_of(number: u128) -> IpAddr {
+    IpAddr::from(std::net::Ipv6Addr::from_bits(number)).to_canonical()
+}
+
+impl From<&Verdict<'_>> for Cause {
+    fn from(verdict: &Verdict<'_>) -> Self {
+        match verdict {
+            Verdict::Allow(Permit::Rule(_)) => Self::Rule,
+            Verdict::Allow(Permit::Static) => Self::Static,
+            Verdict::Allow(Permit::Unlisted) => Self::Forwarded,
+            Verdict::Deny(denial) | Verdict::Audit(denial) => match denial {
+                Denial::Listed(_) => Self::Listed,
+                Denial::OtherGroup(_) => Self::OtherGroup,
+                Denial::Catalogue(_) => Self::Catalogue,
+                Denial::OnTrial(_) => Self::OnTrial,
+                Denial::Unlisted => Self::Unlisted,
+                Denial::NoGroup => Self::NoGroup,
+                Denial::NoPolicy => Self::NoPolicy,
+            },
+        }
+    }
+}
+
+impl Cause {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [Self; 11] = [
+        Self::Rule,
+        Self::Static,
+        Self::Forwarded,
+        Self::Listed,
+        Self::OtherGroup,
+        Self::Catalogue,
+        Self::OnTrial,
+        Self::Unlisted,
+        Self::NoGroup,
+        Self::NoPolicy,
+        Self::Target,
+    ];
+
+    /// In a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Rule => "rule",
+            Self::Static => "static",
+            Self::Forwarded => "forwarded",
+            Self::Listed => "listed",
+            Self::OtherGroup => "other-group",
+            Self::Catalogue => "catalogue",
+            Self::OnTrial => "on-trial",
+            Self::Unlisted => "unlisted",
+            Self::NoGroup => "no-group",
+            Self::NoPolicy => "no-policy",
+            Self::Target => "target",
+        }
+    }
+}
+
+impl Wanted {
+    /// What a question for records of this type wants.
+    pub fn of(record_type: u16) -> Self {
+        match record_type {
+            1 => Self::A,
+            28 => Self::AAAA,
+            65 => Self::HTTPS,
+            5 => Self::CNAME,
+            64 => Self::SVCB,
+            16 => Self::TXT,
+            12 => Self::PTR,
+            33 => Self::SRV,
+            15 => Self::MX,
+            2 => Self::NS,
+            6 => Self::SOA,
+            255 => Self::ANY,
+            _ => Self::Other,
+        }
+    }
+
+    /// In a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::A => "A",
+            Self::AAAA => "AAAA",
+            Self::CNAME => "CNAME",
+            Self::HTTPS => "HTTPS",
+            Self::SVCB => "SVCB",
+            Self::TXT => "TXT",
+            Self::PTR => "PTR",
+            Self::SRV => "SRV",
+            Self::MX => "MX",
+            Self::NS => "NS",
+            Self::SOA => "SOA",
+            Self::ANY => "ANY",
+            Self::Other => "other",
+            Self::Connection => "connection",
+        }
+    }
+}
+
+impl Carrier {
+    /// In a word, as events have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Https => "https",
+            Self::Gateway => "gateway",
+            Self::Connect => "connect",
+        }
+    }
+}
+
+/// Threads that answer; the numbers of more than these share tables, which costs them a wait now and then.
+const SHARDS: usize = 64;
+/// What a thread may decide differently in a second; 300 kB.
+const ROWS: usize = 3584;
+/// Of these, how many may be about one name and one client.
+const ROWS_WITH_NAMES: usize = ROWS / 4 * 3;
+/// Names are about 30 bytes long.
+const NAME_BYTES: usize = 128 * 1024;
+/// Policies in force within a second, with what is still judged by one of before.
+const POLICIES: usize = 4;
+/// The number of no group and of no rule.
+const NONE: u32 = u32::MAX;
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::options::{self, Options};
 use super::output::Output;
 use super::{ExitCode, Outcome};
-use crate::control::report::{LogEntry, Pull};
+use crate::control::report::{HistoryRow, LogEntry, Pull};
 use crate::control::{Client, ClientError};
 
 /// Show what was denied, for whom and why
@@ -17,11 +17,15 @@ use crate::control::{Client, ClientError};
 /// nothing lists it shows which registry the client asked for within five seconds before: that may
 /// have sent it there.
 ///
+/// With --since it shows what the server keeps of the last days ([history] in the settings), allowed
+/// questions among it: for each hour what each client asked for, and how often.
+///
 /// Examples:
 ///   pullgate log                          the last 20
 ///   pullgate log --follow                 and what comes
 ///   pullgate log --client 10.20.0.5       of one client only
 ///   pullgate log --name ghcr.io --json    of a name and those below it, one JSON object a line
+///   pullgate log --since 2d --denied      what was denied in the last two days, by the hour
 ///
 /// Exit codes:
 ///   0   also when there is nothing
@@ -41,14 +45,26 @@ pub(super) struct Arguments {
     /// Only this name and the names below it
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// How many at most, the newest of them
-    #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 20)]
-    limit: usize,
+    /// From the history, since then: how long ago (`2d`), or a moment (`2026-11-27`, `2026-11-27T08:00:00Z`)
+    #[arg(long, value_name = "WHEN", conflicts_with = "follow")]
+    since: Option<String>,
+    /// With --since: only questions of this group's clients
+    #[arg(long, requires = "since")]
+    group: Option<String>,
+    /// With --since: only what was denied
+    #[arg(long, requires = "since")]
+    denied: bool,
+    /// How many at most, the newest of them [default: 20; with --since: 10000]
+    #[arg(long, short = 'n', value_name = "COUNT")]
+    limit: Option<usize>,
 }
 
 pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output) -> Outcome {
     let client = options.client()?;
     options::block_on(async {
+        if arguments.since.is_some() {
+            return look_back(&client, arguments, output).await;
+        }
         if arguments.follow {
             return follow(&client, arguments, output).await;
         }
@@ -57,6 +73,18 @@ pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output)
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Shows what the history has.
+async fn look_back(client: &Client, arguments: &Arguments, output: &mut Output) -> Outcome {
+    for row in client.history(&arguments.query()).await?.rows {
+        if arguments.json {
+            output.json_line(&row)?;
+        } else {
+            print_row(&row, output)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Listens before it looks back, so that nothing falls between; what it sees twice it prints once.
@@ -86,7 +114,12 @@ impl Arguments {
 
     fn query(&self) -> Vec<(&'static str, String)> {
         let mut query = self.filter();
-        query.push(("limit", self.limit.to_string()));
+        let since = self.since.clone().map(|since| ("since", since));
+        let group = self.group.clone().map(|group| ("group", group));
+        let verdict = self.denied.then(|| ("verdict", "deny".to_owned()));
+        query.extend(since.into_iter().chain(group).chain(verdict));
+        let limit = if self.since.is_some() { HOURLY_ROWS } else { ENTRIES };
+        query.push(("limit", self.limit.unwrap_or(limit).to_string()));
         query
     }
 }
@@ -116,3 +149,25 @@ fn print(entry: &LogEntry, json: bool, output: &mut Output) -> Result<(), Failur
     }
     Ok(writeln!(output)?)
 }
+
+fn print_row(row: &HistoryRow, output: &mut Output) -> Result<(), Failure> {
+    let HistoryRow { hour, client, group, name, verdict, reason, rule, after, count, .. } = row;
+    let client = client.map_or("various clients".to_owned(), |client| client.to_string());
+    let name = name.as_deref().unwrap_or("various names");
+    write!(output, "{}  {count:>6} x {verdict:5}  {client}  {name}  {reason}", hour.get(..16).unwrap_or(hour))?;
+    if let Some(group) = group {
+        write!(output, "  group {group}")?;
+    }
+    if let Some(rule) = rule {
+        write!(output, "  rule {}", rule.pattern)?;
+    }
+    if let Some(pull) = after {
+        write!(output, "  after {}", pull.name)?;
+    }
+    Ok(writeln!(output)?)
+}
+
+/// How many of the last entries are shown if nobody says.
+const ENTRIES: usize = 20;
+/// How many rows of the history.
+const HOURLY_ROWS: usize = 10_000;

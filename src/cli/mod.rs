@@ -16,6 +16,7 @@ mod preset;
 mod reload;
 mod serve;
 mod setup;
+mod stats;
 mod status;
 
 use std::ffi::OsString;
@@ -46,6 +47,7 @@ enum Command {
     Reload(reload::Arguments),
     Status(status::Arguments),
     Log(log::Arguments),
+    Stats(stats::Arguments),
     Preset(preset::Arguments),
     Doctor(doctor::Arguments),
     Setup(setup::Arguments),
@@ -77,6 +79,7 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Outcome {
         Some(Command::Reload(arguments)) => reload::run(options, arguments, output),
         Some(Command::Status(arguments)) => status::run(options, arguments, output),
         Some(Command::Log(arguments)) => log::run(options, arguments, output),
+        Some(Command::Stats(arguments)) => stats::run(options, arguments, output),
         Some(Command::Preset(arguments)) => preset::run(arguments, output),
         Some(Command::Doctor(arguments)) => doctor::run(options, arguments, output),
         Some(Command::Setup(arguments)) => setup::run(options, arguments, output),
@@ -94,7 +97,7 @@ fn used_options(command: Option<&Command>) -> &'static [&'static str] {
         None | Some(Command::Serve(_)) => &["--config", "--policy", "--listen", "--socket"],
         Some(Command::Check(_)) => &["--config", "--policy"],
         Some(Command::Policy(_) | Command::Gateway(_)) => &["--config", "--policy", "--socket"],
-        Some(Command::Reload(_) | Command::Status(_) | Command::Log(_) | Command::Doctor(_)) => {
+        Some(Command::Reload(_) | Command::Status(_) | Command::Log(_) | Command::Stats(_) | Command::Doctor(_)) => {
             &["--config", "--socket"]
         }
         Some(Command::Setup(_)) => &["--config", "--listen"],
@@ -122,6 +125,7 @@ Examples:
   pullgate preset list                         registries whose hosts ship with the program
   pullgate images import registry.json         a policy from what is set at Docker
   pullgate log --follow                        what is being denied, live
+  pullgate stats --since 24h                   what was denied most in the last day
   pullgate doctor                              is it in force here, and what gets round it
   pullgate setup                               how to make this machine's clients ask it
 

@@ -1,5 +1,6 @@
 //! `pullgate.toml`: from the text of the file (`read`) to the settings as run (`Settings`).
 
+mod bytes;
 mod environment;
 mod gateway;
 mod read;
@@ -9,6 +10,6 @@ mod upstream_server;
 pub use environment::{Environment, SYSTEM_SOCKET};
 pub use gateway::{BadgeSource, DEFAULT_AUTHORITY, Gateway, ParentProxy, ProxyHost};
 pub use settings::{
-    Ancestors, Blocked, Cache, Control, Log, LogFormat, Policy, PolicySource, QueryLog, Route, Server, Settings, Tls,
-    Upstream, UpstreamServer,
+    Ancestors, Blocked, Cache, Control, History, Log, LogFormat, Policy, PolicySource, QueryLog, Route, Server,
+    Settings, Tls, Upstream, UpstreamServer,
 };

@@ -13,8 +13,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{
-    Ancestors, Blocked, Cache, Control, Environment, Log, LogFormat, Policy, PolicySource, QueryLog, Route, Server,
-    Settings, Tls, Upstream, UpstreamServer,
+    Ancestors, Blocked, Cache, Control, Environment, History, Log, LogFormat, Policy, PolicySource, QueryLog, Route,
+    Server, Settings, Tls, Upstream, UpstreamServer, bytes,
 };
 use crate::address::{self, DNS_PORT};
 use crate::diagnostic::{Diagnostic, Source};
@@ -56,8 +56,19 @@ struct Reader<'r, 's> {
 
 impl<'s> Reader<'_, 's> {
     fn settings(&mut self, mut file: Table<'s>, defaults: Settings) -> Settings {
-        let Settings { server, upstream, policy, blocked, cache, statics: _, metrics: _, log, control, gateway: _ } =
-            defaults;
+        let Settings {
+            server,
+            upstream,
+            policy,
+            blocked,
+            cache,
+            statics: _,
+            metrics: _,
+            log,
+            history,
+            control,
+            gateway: _,
+        } = defaults;
         let settings = Settings {
             server: self.section(&mut file, "server", server, Self::server),
             upstream: self.section(&mut file, "upstream", upstream, Self::upstream),
@@ -67,6 +78,7 @@ impl<'s> Reader<'_, 's> {
             statics: self.section(&mut file, "static", BTreeMap::new(), Self::statics),
             metrics: self.section(&mut file, "metrics", None, Self::metrics),
             log: self.section(&mut file, "log", log, Self::log),
+            history: self.section(&mut file, "history", history, Self::history),
             control: self.section(&mut file, "control", control, Self::control),
             gateway: self.section(&mut file, "gateway", None, Self::gateway),
         };
@@ -300,6 +312,14 @@ impl<'s> Reader<'_, 's> {
         Log { queries: queries.unwrap_or(default.queries), format: format.unwrap_or(default.format) }
     }
 
+    fn history(&mut self, table: &mut Table<'s>, default: Option<History>) -> Option<History> {
+        let enabled = table.take("enabled").and_then(|enabled| enabled.boolean(self.report)).unwrap_or(true);
+        let keep = self.duration(table, "keep", HISTORY_TIMES);
+        let size = table.take("size").and_then(|size| size.parsed(self.report, history_size));
+        let default = default.filter(|_| enabled)?;
+        Some(History { keep: keep.unwrap_or(default.keep), size: size.map_or(default.size, |size| size.value) })
+    }
+
     fn control(&mut self, table: &mut Table<'s>, default: Control) -> Control {
         let Some(socket) = table.take("socket").and_then(|socket| self.path(socket)) else { return default };
         if socket.value.as_os_str().len() > MAX_SOCKET_PATH {
@@ -385,6 +405,15 @@ fn static_address(node: Node<'_>, report: &mut Report<'_>) -> Option<Written<IpA
     })
 }
 
+fn history_size(text: &str) -> Result<u64, (String, String)> {
+    let hint = || "write it as in `64 MiB`, from 8 MiB to 64 GiB".to_owned();
+    match bytes::parse(text) {
+        Some(size) if HISTORY_SIZES.contains(&size) => Ok(size),
+        Some(_) => Err((format!("`{text}` is out of range"), hint())),
+        None => Err((format!("`{text}` is no size"), hint())),
+    }
+}
+
 /// The domain of a route, which stands for everything below it too.
 fn domain(node: Node<'_>, report: &mut Report<'_>) -> Option<Written<DomainName>> {
     node.parsed(report, |text| match host(text) {
@@ -425,6 +454,10 @@ const BLOCKED_TTLS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_s
 const MAX_TTLS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 60 * 60);
 /// RFC 8767 §5 speaks of one to three days.
 const STALE_TIMES: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(7 * 24 * 60 * 60);
+/// An hour is what it is kept by; a year and a day compares one December with the next.
+const HISTORY_TIMES: RangeInclusive<Duration> = Duration::from_secs(60 * 60)..=Duration::from_secs(366 * 24 * 60 * 60);
+/// The file grows by doubling, from a megabyte; beyond the upper end, reading it takes minutes.
+const HISTORY_SIZES: RangeInclusive<u64> = 8 << 20..=64 << 30;
 const MODES: &[(&str, Mode)] = &[("enforce", Mode::Enforce), ("audit", Mode::Audit)];
 const ANCESTORS: &[(&str, Ancestors)] = &[("nxdomain", Ancestors::Nxdomain), ("nodata", Ancestors::Nodata)];
 const QUERY_LOGS: &[(&str, QueryLog)] = &[("off", QueryLog::Off), ("denied", QueryLog::Denied), ("all", QueryLog::All)];

@@ -30,6 +30,8 @@ pub struct Settings {
     pub metrics: Option<SocketAddr>,
     /// `[log]`.
     pub log: Log,
+    /// `[history]`; `None`: none is kept.
+    pub history: Option<History>,
     /// `[control]`.
     pub control: Control,
     /// `[gateway]`; `None`: no name is steered.
@@ -194,6 +196,15 @@ pub enum LogFormat {
     Json,
 }
 
+/// `[history]`: what is kept of the last days, in the state directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct History {
+    /// For how long.
+    pub keep: Duration,
+    /// How many bytes its file may take.
+    pub size: u64,
+}
+
 /// `[control]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Control {
@@ -235,6 +246,7 @@ impl Settings {
             statics: BTreeMap::new(),
             metrics: None,
             log: Log { queries: QueryLog::default(), format: LogFormat::default() },
+            history: Some(History { keep: DEFAULT_HISTORY_KEEP, size: DEFAULT_HISTORY_SIZE }),
             control: Control { socket: environment.control_socket() },
             gateway: None,
         }
@@ -271,6 +283,10 @@ const DEFAULT_CACHE_ENTRIES: usize = 100_000;
 const DEFAULT_MAX_TTL: Duration = Duration::from_secs(60 * 60);
 /// RFC 8767 §5 suggests one to three days.
 const DEFAULT_STALE: Duration = Duration::from_secs(24 * 60 * 60);
+/// A week has its pattern: what only happens on Sundays is in it.
+const DEFAULT_HISTORY_KEEP: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Some 100,000 rows: a name of a client in an hour is one.
+const DEFAULT_HISTORY_SIZE: u64 = 64 << 20;
 
 const fn v4(address: [u8; 4], prefix: u8) -> IpNet {
     let [a, b, c, d] = address;

@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 
 use crate::control::exchange::{self, ExchangeFault};
 use crate::control::report::{
-    CheckReport, DryRunReport, LogEntry, LogReport, PolicyReport, ReloadReport, StatusReport,
+    CheckReport, DryRunReport, HistoryReport, LogEntry, LogReport, PolicyReport, ReloadReport, Stats, StatusReport,
+    UnusedReport,
 };
 
 /// A server to ask.
@@ -113,6 +114,21 @@ impl Client {
         let status = response.status();
         let body = exchange::read_whole(response, MAX_ANSWER).await.map_err(|fault| self.failure(fault))?;
         Err(refusal(status, &body))
+    }
+
+    /// What the history has; `query` may hold `since`, `client`, `group`, `name`, `verdict` and `limit`.
+    pub async fn history(&self, query: &[(&str, String)]) -> Result<HistoryReport, ClientError> {
+        self.get(&with_query("/v1/history", query)).await
+    }
+
+    /// Sums over the history; `query` may hold `since`, `client`, `group`, `name`, `verdict` and `top`.
+    pub async fn stats(&self, query: &[(&str, String)]) -> Result<Stats, ClientError> {
+        self.get(&with_query("/v1/stats", query)).await
+    }
+
+    /// The rules without a hit in so many days.
+    pub async fn unused(&self, days: u32) -> Result<UnusedReport, ClientError> {
+        self.get(&with_query("/v1/unused", &[("days", days.to_string())])).await
     }
 
     async fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, ClientError> {

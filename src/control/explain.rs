@@ -258,7 +258,7 @@ fn group_report(group: GroupRef<'_>) -> GroupReport {
     }
 }
 
-fn policy_rule(snapshot: &Snapshot, rule: RuleRef<'_>) -> PolicyRule {
+pub(super) fn policy_rule(snapshot: &Snapshot, rule: RuleRef<'_>) -> PolicyRule {
     let entry = rule.entry();
     let holders = snapshot.groups().filter(|group| rule.is_for(*group));
     let RuleReport { pattern, path, line } = rule_report(rule);

@@ -4,6 +4,7 @@ pub mod client;
 pub mod diff;
 pub mod exchange;
 pub mod explain;
+mod past;
 pub mod report;
 pub mod server;
 pub mod socket;

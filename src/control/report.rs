@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::control::diff::Change;
 use crate::diagnostic::{Diagnostic, Excerpt, Severity};
+pub use crate::observe::history::{DeniedName, HistoryRow, RuleUse, Stats, Sum};
 pub use crate::observe::pulls::Pull;
 pub use crate::observe::recent::{LogEntry, RuleReport, VerdictWord};
 pub use crate::policy::images::Badge;
@@ -287,6 +288,28 @@ pub struct ImageKeyReport {
 pub struct LogReport {
     /// Oldest first.
     pub entries: Vec<LogEntry>,
+}
+
+/// `GET /v1/history?since=&client=&group=&name=&verdict=&limit=`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryReport {
+    /// How far the history reaches back, in UTC (RFC 3339).
+    pub reaches_back_to: String,
+    /// Oldest hour first.
+    pub rows: Vec<HistoryRow>,
+}
+
+/// `GET /v1/unused?days=`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnusedReport {
+    /// For how many days nothing hit these rules.
+    pub days: u32,
+    /// How far the history reaches back, in UTC (RFC 3339).
+    pub reaches_back_to: String,
+    /// Whether it reaches back so many days.
+    pub is_complete: bool,
+    /// The rules, in the order of the files.
+    pub rules: Vec<PolicyRule>,
 }
 
 /// How a server that knows no gateway lets its registries be reached.

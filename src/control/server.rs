@@ -11,6 +11,7 @@ use tokio::task::spawn_blocking;
 
 use crate::control::diff;
 use crate::control::explain::{self, ImageQuestion, OnBehalf, Question};
+use crate::control::past;
 use crate::control::report::{DryRunReport, FaultReport, ListenReport, LogReport, ReloadReport, State, StatusReport};
 use crate::observe::http::{self, Head, Limits, Reply};
 use crate::observe::log::timestamp;
@@ -50,7 +51,7 @@ pub trait Badges: Send + Sync + 'static {
 
 /// Why a request is wrong.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-enum BadRequest {
+pub(super) enum BadRequest {
     #[error("there is no parameter `{0}` here")]
     Unknown(String),
     #[error("`{0}` is missing")]
@@ -71,7 +72,8 @@ async fn answer(api: Arc<Api>, head: Head) -> Reply {
     let (path, query) = (head.uri().path(), Parameters::of(&head));
     let allowed = match path {
         "/v1/reload" => Method::POST,
-        "/v1/status" | "/v1/check" | "/v1/policy" | "/v1/log" | "/v1/events" | "/v1/metrics" => Method::GET,
+        "/v1/status" | "/v1/check" | "/v1/policy" | "/v1/log" | "/v1/events" | "/v1/metrics" | "/v1/history"
+        | "/v1/stats" | "/v1/unused" => Method::GET,
         _ => return http::failure(StatusCode::NOT_FOUND, "there is nothing here; /v1/status is a start"),
     };
     if head.method() != allowed {
@@ -84,7 +86,13 @@ async fn answer(api: Arc<Api>, head: Head) -> Reply {
         "/v1/policy" => policy(&api, &query).await,
         "/v1/log" => log(&api, &query).await,
         "/v1/events" => events(&api, &query),
-        _ => query.only(&[]).map(|()| api.metrics.reply()),
+        "/v1/history" => past::history(&api, &query).await,
+        "/v1/stats" => past::stats(&api, &query).await,
+        "/v1/unused" => past::unused(&api, &query).await,
+        _ => match query.only(&[]) {
+            Ok(()) => Ok(api.metrics.reply().await),
+            Err(bad) => Err(bad),
+        },
     };
     reply.unwrap_or_else(|bad| http::failure(StatusCode::BAD_REQUEST, &bad.to_string()))
 }
@@ -207,11 +215,11 @@ async fn log(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> {
 }
 
 /// Work over thousands of entries or a million rules, off the threads that answer queries; `None` if it panicked.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     spawn_blocking(work).await.ok()
 }
 
-fn defect() -> Reply {
+pub(super) fn defect() -> Reply {
     http::failure(StatusCode::INTERNAL_SERVER_ERROR, "a defect of the program; see its log")
 }
 
@@ -224,7 +232,7 @@ fn events(api: &Api, query: &Parameters) -> Result<Reply, BadRequest> {
 }
 
 /// The parameters of a request line.
-struct Parameters(Vec<(String, String)>);
+pub(super) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
     fn of(head: &Head) -> Self {
@@ -233,16 +241,16 @@ impl Parameters {
     }
 
     /// Refuses parameters that mean nothing here: a misspelt filter must not pass for none.
-    fn only(&self, known: &[&str]) -> Result<(), BadRequest> {
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), BadRequest> {
         let unknown = self.0.iter().find(|(name, _)| !known.contains(&name.as_str()));
         unknown.map_or(Ok(()), |(name, _)| Err(BadRequest::Unknown(name.clone())))
     }
 
-    fn value(&self, name: &str) -> Option<&str> {
+    pub(super) fn value(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
     }
 
-    fn parsed<T: std::str::FromStr>(
+    pub(super) fn parsed<T: std::str::FromStr>(
         &self,
         parameter: &'static str,
         expected: &'static str,

@@ -37,12 +37,14 @@ use crate::control::socket::{ControlSocket, SocketError};
 use crate::dns::Transport;
 use crate::dns::listen::{BindError, Listeners};
 use crate::dns::pipeline::Pipeline;
-use crate::event::{Event, EventSink};
+use crate::event::{self, Event, EventSink};
 use crate::gateway::{self, Gateway, GatewayError};
 use crate::net::stop::stop as until_stopped;
+use crate::observe::history::History;
 use crate::observe::log;
 use crate::observe::metrics::{self, Metrics};
 use crate::observe::recent::Recent;
+use crate::observe::totals::{self, Totals};
 use crate::observe::writer::LineWriter;
 use crate::policy::compile::Options;
 use crate::policy::reload::{Origin, Reloader, SystemClock};
@@ -142,7 +144,10 @@ impl Daemon {
         let (reloader, policy) = compile_policy(settings);
         let resolver =
             Resolver::start(&settings.upstream, &settings.cache, &own_addresses(settings, listeners.as_ref()))?;
-        let (sink, events) = EventSink::new(settings.log.queries);
+        let history = open_history(settings);
+        let limits = event::Limits { follows_pulls: history.is_some(), ..event::Limits::default() };
+        let (sink, events) = EventSink::with_limits(settings.log.queries, limits);
+        let totals = Totals::new(Arc::clone(sink.tallies()), Arc::clone(&policy), history);
         let pipeline = || Pipeline::new(Arc::clone(&policy), Arc::clone(&resolver), settings, sink.clone());
         let answering = listeners.map(|listeners| (listeners, Arc::new(pipeline())));
         let parts = gateway::Parts {
@@ -163,6 +168,7 @@ impl Daemon {
             events: sink,
             recent: Arc::clone(&recent),
             log: process.log,
+            totals,
             panics: process.panics,
             started: SystemTime::now(),
         };
@@ -240,8 +246,10 @@ impl Daemon {
         if let Some(gateway) = self.gateway {
             core.spawn(gateway.run(until_stopped(stopped.clone())));
         }
-        core.spawn(succeed(self.watch.run(until_stopped(stopped))));
-        core.spawn(succeed(log::run(self.events, self.recent)));
+        core.spawn(succeed(self.watch.run(until_stopped(stopped.clone()))));
+        let totals = Arc::clone(&self.metrics.totals);
+        core.spawn(succeed(log::run(self.events, self.recent, totals.history().map(Arc::clone))));
+        core.spawn(succeed(totals::run(totals, until_stopped(stopped))));
 
         let mut helpers = JoinSet::new();
         helpers.spawn(signals::reload_on_hangup(self.hangups, self.reload));
@@ -288,6 +296,18 @@ async fn bind_metrics(address: Option<SocketAddr>) -> Result<Option<TcpListener>
     let Some(address) = address else { return Ok(None) };
     let listener = TcpListener::bind(address).await;
     listener.map(Some).map_err(|source| StartError::Metrics { address, source })
+}
+
+/// The history, if the settings want one and it can be had: the service is not worth less for those who ask it.
+fn open_history(settings: &Settings) -> Option<Arc<History>> {
+    let wanted = settings.history.as_ref()?;
+    match History::open(&settings.policy.state.join(HISTORY), wanted) {
+        Ok(history) => Some(Arc::new(history)),
+        Err(error) => {
+            warn!(%error, "no history is kept");
+            None
+        }
+    }
 }
 
 fn compile_policy(settings: &Settings) -> (Reloader, Arc<PolicyStore>) {
@@ -346,5 +366,7 @@ fn addresses(listening: &[(SocketAddr, &str)]) -> String {
     shown.map(|(address, _)| address.to_string()).collect::<Vec<_>>().join(" ")
 }
 
+/// The history's file in the state directory.
+const HISTORY: &str = "history.redb";
 /// How long stopping may take; the listeners give answers in flight three seconds of it.
 const PATIENCE: Duration = Duration::from_millis(4500);

@@ -1,6 +1,9 @@
 //! Prometheus' text format: families of samples, in order, everything escaped that needs it.
 
 use std::fmt::{self, Write};
+use std::time::Duration;
+
+use crate::event::latency::Histogram;
 
 /// Text in the format (version 0.0.4) as it grows.
 #[derive(Debug, Default)]
@@ -13,6 +16,8 @@ pub(super) enum Kind {
     Counter,
     /// They go up and down.
     Gauge,
+    /// Cumulative buckets, a sum and a count.
+    Histogram,
 }
 
 impl Exposition {
@@ -21,6 +26,7 @@ impl Exposition {
         let kind = match kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
         };
         let help = help.replace('\\', r"\\").replace('\n', r"\n");
         self.push(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
@@ -36,6 +42,19 @@ impl Exposition {
         }
         let after = if labels.is_empty() { "" } else { "}" };
         self.push(format_args!("{after} {value}\n"));
+    }
+
+    /// The samples of one histogram of the family begun last: of each bucket by its upper bound, which are told apart by
+    /// `label`.
+    pub(super) fn histogram(&mut self, name: &str, label: (&str, &str), bounds: &[Duration], histogram: &Histogram) {
+        let mut count = 0;
+        let all = bounds.iter().map(|bound| bound.as_secs_f64().to_string()).chain(["+Inf".to_owned()]);
+        for (bound, more) in all.zip(histogram.counts) {
+            count += more;
+            self.sample(&format!("{name}_bucket"), &[label, ("le", &bound)], count);
+        }
+        self.sample(&format!("{name}_sum"), &[label], histogram.sum.as_secs_f64());
+        self.sample(&format!("{name}_count"), &[label], count);
     }
 
     /// A family with one sample and no labels.

@@ -11,12 +11,14 @@ use tracing::info;
 
 use crate::event::{Decision, Event, EventRule, Subject};
 use crate::name::DomainName;
+use crate::observe::history::History;
 use crate::observe::pulls::{Pull, Pulls};
 use crate::observe::recent::{LogEntry, Recent, RuleReport, VerdictWord};
 use crate::record_type;
 
-/// Takes events until their last sender is gone: each into `recent`, and within the limit into the log.
-pub async fn run(mut events: mpsc::Receiver<Event>, recent: Arc<Recent>) {
+/// Takes events until their last sender is gone: each into `recent`, and within the limit into the log. What a client
+/// asked for before a name that nothing lists is told to the `history`, too.
+pub async fn run(mut events: mpsc::Receiver<Event>, recent: Arc<Recent>, history: Option<Arc<History>>) {
     let (mut limiter, mut pulls) = (Limiter::default(), Pulls::default());
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -25,6 +27,9 @@ pub async fn run(mut events: mpsc::Receiver<Event>, recent: Arc<Recent>) {
             event = events.recv() => {
                 let Some(event) = event else { break };
                 let after = pulls.follow(&event);
+                if let (Some(history), Some(pull)) = (&history, &after) {
+                    history.note(event.client.ip(), &event.name, pull);
+                }
                 if !event.wanted {
                     continue;
                 }
@@ -354,7 +359,7 @@ mod tests {
             sender.send(denied(CLIENT, "ghcr.io")).await.unwrap();
         }
         drop(sender);
-        run(events, Arc::clone(&recent)).await;
+        run(events, Arc::clone(&recent), None).await;
         let kept = recent.last(10, &super::super::recent::Filter::default());
         assert_eq!(kept.iter().map(|entry| entry.id).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
     }
@@ -366,7 +371,7 @@ mod tests {
         sender.send(Event { entry: Some("lab".into()), ..registry }).await.unwrap();
         sender.send(denied(CLIENT, "cdn.example")).await.unwrap();
         drop(sender);
-        run(events, Arc::clone(&recent)).await;
+        run(events, Arc::clone(&recent), None).await;
         let kept = recent.last(10, &super::super::recent::Filter::default());
         assert_eq!(kept.len(), 1);
         assert_eq!(kept[0].after.as_ref().unwrap().registry, "lab");

@@ -1,12 +1,15 @@
 //! Every number there is, for Prometheus. Labels hold words of the program and servers of the settings; a name or an
 //! address that a client sent never becomes one, so that the number of series is fixed.
 
+mod decisions;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::{Method, StatusCode};
 use tokio::net::TcpListener;
+use tokio::task::spawn_blocking;
 
 use crate::dns::pipeline::Pipeline;
 use crate::event::EventSink;
@@ -15,6 +18,7 @@ use crate::net::counter::Reading;
 use crate::observe::exposition::{Exposition, Kind};
 use crate::observe::http::{self, Head, Limits, Reply};
 use crate::observe::recent::Recent;
+use crate::observe::totals::Totals;
 use crate::observe::writer::LineWriter;
 use crate::policy::store::{PolicyState, PolicyStore};
 use crate::upstream::{Resolver, ServerCounters};
@@ -36,6 +40,8 @@ pub struct Metrics {
     pub recent: Arc<Recent>,
     /// Which lines were dropped; `None`: the log is not ours.
     pub log: Option<LineWriter>,
+    /// What was decided.
+    pub totals: Arc<Totals>,
     /// How many tasks panicked.
     pub panics: Arc<AtomicU64>,
     /// When the program started.
@@ -47,29 +53,35 @@ pub async fn serve(listener: TcpListener, metrics: Metrics) {
     let metrics = Arc::new(metrics);
     let handler = move |head: Head| {
         let metrics = Arc::clone(&metrics);
-        async move { metrics.answer(&head) }
+        async move { metrics.answer(&head).await }
     };
     http::serve(listener, LIMITS, handler).await;
 }
 
 impl Metrics {
-    /// The numbers as an answer.
-    pub fn reply(&self) -> Reply {
-        http::text(MEDIA_TYPE, self.render())
+    /// The numbers as an answer, reckoned off the threads that answer queries.
+    pub async fn reply(&self) -> Reply {
+        let metrics = self.clone();
+        match spawn_blocking(move || metrics.render()).await {
+            Ok(text) => http::text(MEDIA_TYPE, text),
+            Err(_panic) => http::failure(StatusCode::INTERNAL_SERVER_ERROR, "a defect of the program; see its log"),
+        }
     }
 
-    fn answer(&self, head: &Head) -> Reply {
+    async fn answer(&self, head: &Head) -> Reply {
         match (head.uri().path(), head.method()) {
-            ("/metrics", &Method::GET) => self.reply(),
+            ("/metrics", &Method::GET) => self.reply().await,
             ("/metrics", _) => http::wrong_method("GET"),
             _ => http::failure(StatusCode::NOT_FOUND, "the numbers are at /metrics"),
         }
     }
 
-    fn render(&self) -> String {
+    /// The numbers as text.
+    pub fn render(&self) -> String {
         let mut text = Exposition::default();
         self.write_program(&mut text);
         self.write_policy(&mut text);
+        decisions::write(&mut text, &self.totals, &self.policy.current().snapshot);
         if let Some(pipeline) = &self.pipeline {
             write_dns(&mut text, &pipeline.counters().snapshot());
         }
@@ -104,6 +116,14 @@ impl Metrics {
         let since = seconds(status.since);
         let help = "When the policy in force came into force, in Unix time.";
         text.single("pullgate_policy_applied_timestamp_seconds", Kind::Gauge, help, since);
+        let help = "1 if the policy files as they are could be taken, when they were last read.";
+        let succeeded = u8::from(status.state == PolicyState::Ok);
+        text.single("pullgate_policy_last_load_successful", Kind::Gauge, help, succeeded);
+        let help = "When the policy files were last read, in Unix time.";
+        let loaded = seconds(status.loaded);
+        text.single("pullgate_policy_last_load_timestamp_seconds", Kind::Gauge, help, loaded);
+        let warnings = status.warnings.len();
+        text.single("pullgate_policy_warnings", Kind::Gauge, "Warnings of the policy in force.", warnings);
         let faults = status.faults.len();
         text.single("pullgate_policy_faults", Kind::Gauge, "Faults of the policy files as they are.", faults);
         text.family("pullgate_policy_reloads_total", Kind::Counter, "Policies taken, by what became of them.");
@@ -125,6 +145,8 @@ impl Metrics {
         }
         text.single("pullgate_upstream_in_flight", Kind::Gauge, "Questions under way upstream.", counters.in_flight);
         text.single("pullgate_cache_entries", Kind::Gauge, "Answers in the cache.", counters.cached);
+        let help = "The bytes that answers in the cache take.";
+        text.single("pullgate_cache_bytes", Kind::Gauge, help, counters.cached_bytes);
         let help = "Answers that had to leave the cache for others.";
         text.single("pullgate_cache_evictions_total", Kind::Counter, help, counters.evicted);
         write_servers(text, &counters.servers);
@@ -145,16 +167,18 @@ impl Metrics {
     }
 }
 
-/// The DNS counters: those of queries as one family by transport, the others each as its own.
+/// The DNS counters: those of queries as one family by transport, the others each as its own. Those that say more with
+/// their reasons are among the decisions.
 fn write_dns(text: &mut Exposition, readings: &[Reading]) {
+    let readings: Vec<_> = readings.iter().filter(|reading| !BY_REASON.contains(&reading.name)).collect();
     let transport = |reading: &Reading| reading.name.strip_prefix("queries_");
     text.family("pullgate_queries_total", Kind::Counter, "Queries that came, by transport.");
-    for reading in readings {
+    for reading in &readings {
         if let Some(transport) = transport(reading) {
             text.sample("pullgate_queries_total", &[("transport", transport)], reading.value);
         }
     }
-    for reading in readings.iter().filter(|reading| transport(reading).is_none()) {
+    for reading in readings.into_iter().filter(|reading| transport(reading).is_none()) {
         text.single(&format!("pullgate_{}_total", reading.name), Kind::Counter, reading.help, reading.value);
     }
 }
@@ -170,10 +194,13 @@ fn write_gateway(text: &mut Exposition, readings: &[Reading]) {
 fn write_servers(text: &mut Exposition, servers: &[ServerCounters]) {
     type Value = fn(&ServerCounters) -> Option<f64>;
     #[expect(clippy::cast_precision_loss, reason = "a count beyond 2^53 takes a few million years")]
-    let families: [(&str, Kind, &str, Value); 7] = [
+    let families: [(&str, Kind, &str, Value); 8] = [
         ("requests_total", Kind::Counter, "Attempts at a server.", |server| Some(server.asked as f64)),
         ("answers_total", Kind::Counter, "Attempts that ended with an answer.", |server| Some(server.answered as f64)),
         ("failures_total", Kind::Counter, "Attempts that ended with a failure.", |server| Some(server.failed as f64)),
+        ("timeouts_total", Kind::Counter, "Attempts that ended without a word from the server.", |server| {
+            Some(server.timed_out as f64)
+        }),
         ("tcp_total", Kind::Counter, "Attempts that went over to TCP.", |server| Some(server.streams as f64)),
         ("near_misses_total", Kind::Counter, "Datagrams that were not the answer waited for.", |server| {
             Some(server.near_misses as f64)
@@ -206,6 +233,8 @@ const LIMITS: Limits = Limits {
     stall: Duration::from_secs(5),
     whole: Duration::from_secs(15),
 };
+/// Counters that are shown by reason instead.
+const BY_REASON: [&str; 2] = ["denied", "would_deny"];
 const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 #[cfg(test)]
@@ -219,14 +248,17 @@ mod tests {
     #[test]
     fn queries_are_one_family_and_the_other_counters_their_own() {
         let mut text = Exposition::default();
-        write_dns(&mut text, &[reading("queries_udp", 3), reading("denied", 2), reading("queries_tcp", 1)]);
+        write_dns(
+            &mut text,
+            &[reading("queries_udp", 3), reading("failed", 2), reading("denied", 9), reading("queries_tcp", 1)],
+        );
         assert_eq!(
             text.finish(),
             "# HELP pullgate_queries_total Queries that came, by transport.\n\
              # TYPE pullgate_queries_total counter\n\
              pullgate_queries_total{transport=\"udp\"} 3\n\
              pullgate_queries_total{transport=\"tcp\"} 1\n\
-             # HELP pullgate_denied_total Some.\n# TYPE pullgate_denied_total counter\npullgate_denied_total 2\n"
+             # HELP pullgate_failed_total Some.\n# TYPE pullgate_failed_total counter\npullgate_failed_total 2\n"
         );
     }
 
@@ -238,6 +270,7 @@ mod tests {
             asked: 2,
             answered: 0,
             failed: 2,
+            timed_out: 1,
             streams: 0,
             near_misses: 0,
             round_trip: None,

@@ -1,11 +1,14 @@
-//! What happened, for people: the log, the last denials, the counters. Changes nothing.
+//! What happened, for people: the log, the last denials, the counters, the last days. Changes nothing.
 
+pub mod history;
 pub mod http;
 pub mod log;
 pub mod logging;
 pub mod metrics;
 pub mod pulls;
 pub mod recent;
+pub mod rule_hits;
+pub mod totals;
 pub mod writer;
 
 mod exposition;

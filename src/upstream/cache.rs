@@ -152,6 +152,11 @@ impl Cache {
         self.shards.iter().map(|shard| lock(shard).table.len()).sum()
     }
 
+    /// The bytes that they take.
+    pub(super) fn bytes(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).bytes).sum()
+    }
+
     /// How many entries had to leave for others.
     pub(super) fn evictions(&self) -> u64 {
         self.evictions.load(Ordering::Relaxed)

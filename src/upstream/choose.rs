@@ -199,6 +199,9 @@ impl Race {
             };
             let silent = entrant.trouble.is_none() && asked.elapsed() >= patience;
             let failed = matches!(entrant.trouble, Some(Trouble::Dead(_) | Trouble::Failing(_)));
+            if silent {
+                entrant.server.count_timed_out();
+            }
             if silent || failed {
                 tracing::debug!(server = %entrant.server, "upstream server rests");
                 entrant.server.failed(asked);
@@ -219,6 +222,9 @@ impl Race {
         for entrant in &self.entrants {
             let reached = matches!(entrant.trouble, Some(Trouble::Failing(_) | Trouble::Local(_)));
             if let Some(asked) = entrant.asked.filter(|_| !reached) {
+                if entrant.trouble.is_none() {
+                    entrant.server.count_timed_out();
+                }
                 entrant.server.failed(asked);
             }
         }

@@ -23,6 +23,8 @@ pub struct Counters {
     pub in_flight: usize,
     /// Entries in the cache now.
     pub cached: usize,
+    /// The bytes that they take.
+    pub cached_bytes: usize,
     /// Entries that had to leave the cache for others.
     pub evicted: u64,
     /// Each server that was or may be asked.

@@ -272,6 +272,7 @@ impl Resolver {
         Counters {
             in_flight: MAX_IN_FLIGHT - self.permits.available_permits(),
             cached: self.cache.len(),
+            cached_bytes: self.cache.bytes(),
             evicted: self.cache.evictions(),
             servers: self.routes.known().iter().map(|server| server.counters()).collect(),
             ..self.totals.counters()

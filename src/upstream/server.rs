@@ -21,6 +21,7 @@ pub(super) struct Server {
     asked: AtomicU64,
     answered: AtomicU64,
     failed: AtomicU64,
+    timed_out: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -41,8 +42,10 @@ pub struct ServerCounters {
     pub asked: u64,
     /// Attempts that ended with an answer.
     pub answered: u64,
-    /// Attempts that ended with a failure; the rest were given up since another server was quicker, or at the deadline.
+    /// Attempts that ended with a failure; the rest were given up since another server was quicker, or timed out.
     pub failed: u64,
+    /// Attempts that it was silent to for longer than a question waits.
+    pub timed_out: u64,
     /// Attempts that went over to TCP.
     pub streams: u64,
     /// Datagrams that were not the answer waited for: mismatched, malformed, forged.
@@ -55,8 +58,8 @@ pub struct ServerCounters {
 
 impl Server {
     pub(super) fn new(name: String, transport: Box<dyn Transport>) -> Self {
-        let [asked, answered, failed] = [const { AtomicU64::new(0) }; 3];
-        Self { name, transport, health: Mutex::default(), asked, answered, failed }
+        let [asked, answered, failed, timed_out] = [const { AtomicU64::new(0) }; 4];
+        Self { name, transport, health: Mutex::default(), asked, answered, failed, timed_out }
     }
 
     pub(super) async fn ask(&self, inquiry: &Inquiry) -> Result<Answer, Trouble> {
@@ -92,6 +95,11 @@ impl Server {
     pub(super) fn count_ended(&self, answered: bool) {
         let counter = if answered { &self.answered } else { &self.failed };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an attempt that is waited for no longer.
+    pub(super) fn count_timed_out(&self) {
+        self.timed_out.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Where the server stands among others: resting ones behind, by the time that is left of it; then by round trip.
@@ -157,6 +165,7 @@ impl Server {
             asked: self.asked.load(Ordering::Relaxed),
             answered: self.answered.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
+            timed_out: self.timed_out.load(Ordering::Relaxed),
             streams: self.transport.streams(),
             near_misses: self.transport.near_misses(),
             round_trip: health.round_trip,

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -17,8 +18,9 @@ use nix::unistd::Pid;
 pub(crate) const UPSTREAM_ANSWER: [u8; 4] = [192, 0, 2, 7];
 
 /// A folder with settings and a policy, and commands that use them.
+#[derive(Clone)]
 pub(crate) struct Place {
-    folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
 }
 
 /// A running server.
@@ -44,7 +46,7 @@ pub(crate) struct Upstream {
 impl Place {
     /// A folder whose policy is the one file `policy`, and whose upstream is at `upstream`.
     pub(crate) fn new(policy: &str, upstream: SocketAddr) -> Self {
-        let place = Self { folder: tempfile::tempdir().unwrap() };
+        let place = Self { folder: Arc::new(tempfile::tempdir().unwrap()) };
         fs::create_dir(place.path("policy.d")).unwrap();
         place.write_policy(policy);
         place.write_settings("127.0.0.1:0", upstream, "");

@@ -271,8 +271,11 @@ fn metrics_count_and_hold_no_name_that_a_client_sent() {
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.contains("\npullgate_denied_total 1\n"), "{answer}");
+    assert!(answer.contains("\npullgate_denied_total{group=\"\",reason=\"unlisted\"} 1\n"), "{answer}");
     assert!(answer.contains("\npullgate_queries_total{transport=\"udp\"} 1\n"), "{answer}");
+    let decided = "pullgate_decisions_total{group=\"\",verdict=\"deny\",type=\"A\",transport=\"udp\"} 1";
+    assert!(answer.contains(decided), "{answer}");
+    assert!(answer.contains("pullgate_answer_duration_seconds_count{source=\"denied\"} 1\n"), "{answer}");
     assert!(!answer.contains("secret"));
 }
 
@@ -561,4 +564,44 @@ fn a_reader_that_goes_away_is_no_failure() {
     drop(child.stdout.take());
     let ended = Ended::from(child.wait_with_output().unwrap());
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn the_history_is_there_after_a_restart_and_says_what_was_denied_and_which_rules_nobody_needs() {
+    let place = place("[[registry]]\nname = \"lab\"\nhosts = [\"a.example\", \"never.example\"]\n");
+    let mut server = place.clone().serve();
+    assert_eq!(server.ask("a.example").0, NOERROR);
+    assert_eq!(server.ask("cdn.elsewhere.example").0, NXDOMAIN);
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0));
+    let server = place.serve();
+    assert_eq!(server.ask("cdn.elsewhere.example").0, NXDOMAIN);
+    let log = server.place.run(&["log", "--since", "1h"]);
+    assert!(log.stdout.contains("2 x deny   127.0.0.1  cdn.elsewhere.example  unlisted  after a.example"), "{log:?}");
+    assert!(log.stdout.contains("1 x allow  127.0.0.1  a.example  rule  rule a.example"), "{log:?}");
+    let stats = server.place.run(&["stats", "--json"]);
+    let stats: serde_json::Value = serde_json::from_str(&stats.stdout).unwrap();
+    let denied = &stats["denied"][0];
+    assert_eq!((&denied["name"], &denied["count"]), (&"cdn.elsewhere.example".into(), &2.into()), "{stats}");
+    assert_eq!(denied["line"], "redirects = [\"cdn.elsewhere.example\"]");
+    let text = server.place.run(&["stats", "--since", "1h", "--name", "elsewhere.example"]).stdout;
+    assert!(text.contains("deny  cdn.elsewhere.example  unlisted") && !text.contains("registry lab  last"), "{text}");
+    let unused = server.place.run(&["policy", "unused"]);
+    let begins = "1 rule without a hit in 7 days\nthe history only reaches back to ";
+    assert!(unused.stdout.starts_with(begins), "{unused:?}");
+    assert!(unused.stdout.contains("never.example") && !unused.stdout.contains(" a.example"), "{unused:?}");
+    assert_eq!(server.place.run(&["stats", "--since", "whenever"]).code, Some(64));
+}
+
+#[test]
+fn without_a_history_the_commands_that_read_it_say_so() {
+    let place = place(ALLOW_A);
+    place.write_settings("127.0.0.1:0", Upstream::start(), "[history]\nenabled = false\n");
+    let server = place.serve();
+    for arguments in [&["stats"][..], &["log", "--since", "1d"], &["policy", "unused"]] {
+        let ended = server.place.run(arguments);
+        assert_eq!(ended.code, Some(69), "{arguments:?}");
+        assert!(ended.stderr.contains("no history is kept"), "{ended:?}");
+    }
+    assert!(!server.place.path("state/history.redb").exists());
 }

@@ -2,6 +2,7 @@
 
 mod diff;
 mod test;
+mod unused;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -68,6 +69,20 @@ enum Command {
     ///
     /// Exit codes: 0 the same verdicts; 1 different; 69 the server is not running; 78 a folder has faults.
     Diff(diff::Arguments),
+    /// Show the rules of the running server that decided nothing for some days
+    ///
+    /// It reads when each rule last decided in the history that the server keeps, and says so if that does not reach
+    /// back so many days. A rule that came into force since then counts as unused, too.
+    ///
+    /// Exit codes: 0 also when there is none; 69 the server is not running, or keeps no history.
+    Unused {
+        /// For how many days
+        #[arg(long, value_name = "N", default_value_t = 7)]
+        days: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output) -> Outcome {
@@ -75,6 +90,7 @@ pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output)
         Command::Lint { path, json } => lint(options, path.as_deref(), *json, output),
         Command::Test { path, json } => test::run(options, path.as_deref(), *json, output),
         Command::Show { path, json } => show(options, path.as_deref(), *json, output),
+        Command::Unused { days, json } => unused::run(options, *days, *json, output),
         Command::Diff(arguments) => diff::run(options, arguments, output),
     }
 }

@@ -89,6 +89,9 @@ listen = "127.0.0.1"
 [log]
 queries = "all"
 format = "json"
+[history]
+keep = "1d"
+size = "8 MiB"
 [control]
 socket = "/c.sock"
 "#,
@@ -135,6 +138,7 @@ socket = "/c.sock"
         ]),
         metrics: Some("127.0.0.1:9153".parse().unwrap()),
         log: Log { queries: QueryLog::All, format: LogFormat::Json },
+        history: Some(History { keep: Duration::from_secs(86400), size: 8 << 20 }),
         control: Control { socket: "/c.sock".into() },
         gateway: None,
     };
@@ -371,5 +375,20 @@ proptest! {
         for at in found.iter().filter_map(|found| found.excerpt.as_ref()) {
             prop_assert!(at.line as usize <= text.matches('\n').count() + 1);
         }
+    }
+}
+
+#[test]
+fn a_history_can_be_done_without_and_has_its_limits() {
+    assert_eq!(settings("[history]\nenabled = false\nkeep = \"1d\"\n").history, None);
+    assert!(settings("[history]\n").history.is_some());
+    for (text, message) in [
+        ("keep = \"10s\"", "`10s` is out of range"),
+        ("size = \"1 MiB\"", "`1 MiB` is out of range"),
+        ("size = \"much\"", "`much` is no size"),
+    ] {
+        let (found, hint) = fault(&format!("[history]\n{text}\n"));
+        assert_eq!(found, message);
+        assert!(!hint.is_empty(), "{text}");
     }
 }

@@ -1,0 +1,113 @@
+//! What the control API says of the last days: the history, sums over it, the rules that nobody needed.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use hyper::StatusCode;
+
+use super::explain;
+use super::report::{HistoryReport, PolicyRule, UnusedReport};
+use super::server::{Api, BadRequest, Parameters, aside, defect};
+use crate::observe::history::{History, HistoryError, Search, parse_since};
+use crate::observe::http::{self, Reply};
+use crate::observe::log::timestamp;
+use crate::observe::recent::VerdictWord;
+use crate::observe::rule_hits::RuleKey;
+use crate::policy::snapshot::Snapshot;
+
+/// `GET /v1/history`.
+pub(super) async fn history(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> {
+    query.only(&["since", "client", "group", "name", "verdict", "limit"])?;
+    let (search, limit) = (search(query)?, query.parsed("limit", "a number")?.unwrap_or(MAX_ROWS).min(MAX_ROWS));
+    Ok(of_history(api, move |_, history| {
+        let rows = history.rows(&search, limit)?;
+        Ok(HistoryReport { reaches_back_to: timestamp(history.reaches_back_to()), rows })
+    })
+    .await)
+}
+
+/// `GET /v1/stats`.
+pub(super) async fn stats(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> {
+    query.only(&["since", "client", "group", "name", "verdict", "top"])?;
+    let (search, top) = (search(query)?, query.parsed("top", "a number")?.unwrap_or(TOP).min(MAX_ROWS));
+    Ok(of_history(api, move |_, history| history.stats(&search, top)).await)
+}
+
+/// `GET /v1/unused`.
+pub(super) async fn unused(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> {
+    query.only(&["days"])?;
+    let days: u32 = query.parsed("days", "a number of days")?.unwrap_or(DAYS);
+    Ok(of_history(api, move |api, history| {
+        let since = SystemTime::now().checked_sub(Duration::from_secs(u64::from(days) * 24 * 60 * 60));
+        let since = since.unwrap_or(SystemTime::UNIX_EPOCH);
+        let used: HashSet<RuleKey> =
+            history.rules()?.into_iter().filter(|(_, last)| *last >= since).map(|(key, _)| key).collect();
+        let reach = history.reaches_back_to();
+        Ok(UnusedReport {
+            days,
+            reaches_back_to: timestamp(reach),
+            is_complete: reach <= since,
+            rules: unused_rules(&api.policy.current().snapshot, &used),
+        })
+    })
+    .await)
+}
+
+fn unused_rules(snapshot: &Snapshot, used: &HashSet<RuleKey>) -> Vec<PolicyRule> {
+    let unused = snapshot.rules().filter(|rule| !used.contains(&RuleKey::of(*rule)));
+    unused.map(|rule| explain::policy_rule(snapshot, rule)).collect()
+}
+
+/// What `report` makes of the history, when all that happened until now is in it.
+async fn of_history<T: serde::Serialize + Send + 'static>(
+    api: &Arc<Api>,
+    report: impl FnOnce(&Api, &History) -> Result<T, HistoryError> + Send + 'static,
+) -> Reply {
+    let api = Arc::clone(api);
+    let reply = move || {
+        let totals = &api.metrics.totals;
+        let Some(history) = totals.history() else {
+            return http::failure(StatusCode::SERVICE_UNAVAILABLE, NO_HISTORY);
+        };
+        totals.read(|_| ());
+        match report(&api, history) {
+            Ok(report) => http::json(StatusCode::OK, &report),
+            Err(error) => http::failure(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+        }
+    };
+    aside(reply).await.unwrap_or_else(defect)
+}
+
+fn search(query: &Parameters) -> Result<Search, BadRequest> {
+    let since = match query.value("since") {
+        Some(text) => Some(parse_since(text, SystemTime::now()).ok_or(BadRequest::Wrong {
+            parameter: "since",
+            expected: "a time ago such as `2d`, or a moment such as `2026-11-27T08:00:00Z`",
+        })?),
+        None => None,
+    };
+    let verdict = match query.value("verdict") {
+        Some("allow") => Some(VerdictWord::Allow),
+        Some("deny") => Some(VerdictWord::Deny),
+        Some("audit") => Some(VerdictWord::Audit),
+        Some(_) => return Err(BadRequest::Wrong { parameter: "verdict", expected: "allow, deny or audit" }),
+        None => None,
+    };
+    Ok(Search {
+        since,
+        client: query.parsed("client", "an address")?,
+        group: query.value("group").map(str::to_owned),
+        name: query.parsed("name", "a name")?,
+        verdict,
+    })
+}
+
+const NO_HISTORY: &str = "no history is kept: `[history] enabled` is false, or the state directory cannot be used (the \
+                          log says which)";
+/// Rows of one answer: some 30 MB.
+const MAX_ROWS: usize = 100_000;
+/// Denied names of one answer, if nobody says.
+const TOP: usize = 20;
+/// How long a rule may go without a hit before it counts as unused, if nobody says.
+const DAYS: u32 = 7;

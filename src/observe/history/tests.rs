@@ -1,0 +1,223 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::event::tally::Tallies;
+use crate::event::tally::tests::{count, in_force};
+use crate::observe::recent::VerdictWord;
+use crate::policy::store::InForce;
+
+const SETTINGS: config::History = config::History { keep: Duration::from_secs(7 * 24 * 3600), size: 8 << 20 };
+
+struct Lab {
+    folder: tempfile::TempDir,
+    history: History,
+    policy: Arc<InForce>,
+    tallies: Tallies,
+}
+
+impl Lab {
+    fn new() -> Self {
+        Self::with(SETTINGS)
+    }
+
+    fn with(settings: config::History) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let history = History::open(&folder.path().join("state/history.redb"), &settings).unwrap();
+        Self { folder, history, policy: in_force(), tallies: Tallies::default() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("state/history.redb")
+    }
+
+    /// Closes the file and opens it again.
+    fn reopened(self) -> Self {
+        let Self { folder, history, policy, tallies } = self;
+        history.write();
+        drop(history);
+        let history = History::open(&folder.path().join("state/history.redb"), &SETTINGS).unwrap();
+        Self { folder, history, policy, tallies }
+    }
+
+    fn ask(&self, client: [u8; 4], name: &str, now: SystemTime) {
+        count(&self.tallies, &self.policy, client.into(), name);
+        self.tallies.take(|table| table.rows().for_each(|row| self.history.add(&row, now)));
+    }
+
+    fn rows(&self, search: &Search) -> Vec<String> {
+        let shown = |row: &HistoryRow| {
+            let text = |text: &Option<String>| text.clone().unwrap_or("various".to_owned());
+            format!("{} {} {} {} {}", row.client.unwrap(), text(&row.name), row.verdict, row.reason, row.count)
+        };
+        let mut rows: Vec<_> = self.history.rows(search, usize::MAX).unwrap().iter().map(shown).collect();
+        rows.sort();
+        rows
+    }
+}
+
+const CI: [u8; 4] = [10, 0, 0, 1];
+
+#[test]
+fn what_was_asked_is_there_after_a_restart_added_up_by_the_hour() {
+    let now = SystemTime::now();
+    let lab = Lab::new();
+    lab.ask(CI, "registry.example", now);
+    lab.ask(CI, "cdn.elsewhere.example", now);
+    let lab = lab.reopened();
+    lab.ask(CI, "registry.example", now);
+    lab.ask([10, 0, 0, 2], "registry.example", now);
+    assert_eq!(
+        lab.rows(&Search::default()),
+        [
+            "10.0.0.1 cdn.elsewhere.example deny unlisted 1",
+            "10.0.0.1 registry.example allow rule 2",
+            "10.0.0.2 registry.example allow rule 1",
+        ]
+    );
+    let rules = lab.history.rules().unwrap();
+    assert_eq!(rules.iter().map(|(key, _)| key.pattern.as_str()).collect::<Vec<_>>(), ["registry.example"]);
+}
+
+#[test]
+fn a_search_takes_what_it_names_and_no_look_alike() {
+    let now = SystemTime::now();
+    let lab = Lab::new();
+    for (client, name) in [(CI, "a.example"), (CI, "b.a.example"), (CI, "xa.example"), ([192, 0, 2, 1], "a.example")] {
+        lab.ask(client, name, now);
+    }
+    let found = |search: Search| lab.rows(&search).len();
+    assert_eq!(found(Search { name: Some("a.example".parse().unwrap()), ..Search::default() }), 3);
+    assert_eq!(found(Search { client: Some(CI.into()), ..Search::default() }), 3);
+    assert_eq!(found(Search { group: Some("ci".to_owned()), ..Search::default() }), 3);
+    assert_eq!(found(Search { group: Some(String::new()), ..Search::default() }), 1);
+    assert_eq!(found(Search { verdict: Some(VerdictWord::Allow), ..Search::default() }), 0);
+    assert_eq!(found(Search { since: Some(now + Duration::from_secs(5)), ..Search::default() }), 0);
+    assert_eq!(lab.history.rows(&Search::default(), 2).unwrap().len(), 2);
+}
+
+#[test]
+fn an_unlisted_name_has_the_registry_that_was_asked_for_before() {
+    let lab = Lab::new();
+    let pull = Pull { name: "registry.example".to_owned(), registry: "lab".to_owned(), rule: None };
+    let name = "cdn.elsewhere.example".parse().unwrap();
+    lab.history.note(CI.into(), &name, &pull);
+    lab.ask(CI, "cdn.elsewhere.example", SystemTime::now());
+    let lab = lab.reopened();
+    lab.ask(CI, "cdn.elsewhere.example", SystemTime::now());
+    let stats = lab.history.stats(&Search::default(), 10).unwrap();
+    let denied = &stats.denied[0];
+    assert_eq!((denied.count, denied.after.as_ref(), denied.clients.as_slice()), (2, Some(&pull), &[CI.into()][..]));
+    assert_eq!(denied.line.as_deref(), Some(r#"redirects = ["cdn.elsewhere.example"]"#));
+}
+
+#[test]
+fn sums_are_by_group_verdict_and_reason_and_the_most_frequent_come_first() {
+    let lab = Lab::new();
+    for (client, name, times) in
+        [(CI, "registry.example", 3), (CI, "x.example", 1), (CI, "y.example", 4), ([192, 0, 2, 1], "x.example", 1)]
+    {
+        (0..times).for_each(|_| lab.ask(client, name, SystemTime::now()));
+    }
+    let stats = lab.history.stats(&Search::default(), 1).unwrap();
+    let totals = stats.totals.iter().map(|sum| format!("{:?} {} {}", sum.group, sum.reason, sum.count));
+    assert_eq!(totals.collect::<Vec<_>>(), [r#"Some("ci") unlisted 5"#, r#"Some("ci") rule 3"#, "None no-group 1"]);
+    assert_eq!(
+        stats.denied.iter().map(|name| (name.name.as_str(), name.count)).collect::<Vec<_>>(),
+        [("y.example", 4)]
+    );
+    assert_eq!(
+        stats.rules.iter().map(|used| (used.rule.pattern.as_str(), used.count)).collect::<Vec<_>>(),
+        [("registry.example", 3)]
+    );
+}
+
+#[test]
+fn hours_that_are_over_their_time_go() {
+    let lab = Lab::with(config::History { keep: Duration::from_secs(7200), ..SETTINGS });
+    let now = SystemTime::now();
+    lab.ask(CI, "old.example", now - Duration::from_secs(4 * 3600));
+    lab.history.write();
+    lab.ask(CI, "new.example", now);
+    assert_eq!(lab.rows(&Search::default()), ["10.0.0.1 new.example deny unlisted 1"]);
+}
+
+#[test]
+fn a_client_that_asks_for_ever_new_names_fills_a_row_and_not_the_file() {
+    let lab = Lab::new();
+    let now = SystemTime::now();
+    for number in 0..1010 {
+        lab.ask(CI, &format!("n{number}.example"), now);
+    }
+    lab.ask([10, 0, 0, 2], "x.example", now);
+    let rows = lab.rows(&Search::default());
+    assert_eq!(rows.len(), 1002);
+    assert!(rows.contains(&"10.0.0.1 various deny unlisted 10".to_owned()), "{rows:?}");
+    assert!(rows.contains(&"10.0.0.2 x.example deny unlisted 1".to_owned()));
+}
+
+#[test]
+fn the_file_never_outgrows_its_size_and_the_newest_hours_stay() {
+    const SIZE: u64 = 4 << 20;
+    const HOURS: u64 = 5;
+    let lab = Lab::with(config::History { size: SIZE, ..SETTINGS });
+    let begin = SystemTime::now() - Duration::from_secs(HOURS * 3600);
+    let padding = "x".repeat(60);
+    for hour in 0..HOURS {
+        let now = begin + Duration::from_secs(hour * 3600);
+        for number in 0..900u16 {
+            let [high, low] = number.to_be_bytes();
+            count(&lab.tallies, &lab.policy, [10, 1, high, low].into(), &format!("{padding}.{padding}.example"));
+        }
+        lab.tallies.take(|table| table.rows().for_each(|row| lab.history.add(&row, now)));
+        lab.history.write();
+        assert!(lab.history.bytes() <= SIZE, "{} bytes in hour {hour}", lab.history.bytes());
+    }
+    let rows = lab.history.rows(&Search::default(), usize::MAX).unwrap();
+    let last = crate::observe::log::timestamp(begin + Duration::from_secs((HOURS - 1) * 3600));
+    assert!(rows.len() > 900 && rows.last().unwrap().hour[..13] == last[..13], "{} rows", rows.len());
+    assert_eq!(lab.history.dropped(), 0);
+}
+
+#[test]
+fn a_damaged_file_is_put_aside_and_a_new_one_begun() {
+    for damage in [b"this is no database".to_vec(), vec![0; 1 << 16]] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.redb");
+        std::fs::write(&path, &damage).unwrap();
+        let history = History::open(&path, &SETTINGS).unwrap();
+        assert_eq!(history.rows(&Search::default(), 10).unwrap(), []);
+        assert_eq!(std::fs::read(folder.path().join("history.redb.damaged")).unwrap(), damage);
+    }
+}
+
+#[test]
+fn a_file_cut_short_or_overwritten_in_part_never_keeps_the_service_from_starting() {
+    let lab = Lab::new();
+    for number in 0..200 {
+        lab.ask(CI, &format!("n{number}.example"), SystemTime::now());
+    }
+    lab.history.write();
+    let whole = std::fs::read(lab.path()).unwrap();
+    for at in (0..whole.len()).step_by(whole.len() / 23) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.redb");
+        let mut damaged = whole.clone();
+        if at % 2 == 0 {
+            damaged.truncate(at);
+        } else {
+            let end = (at + 5000).min(whole.len());
+            damaged[at..end].fill(0xa5);
+        }
+        std::fs::write(&path, &damaged).unwrap();
+        let history = History::open(&path, &SETTINGS).unwrap();
+        let _rows_or_fault =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| history.rows(&Search::default(), 10).is_ok()));
+    }
+}
+
+#[test]
+fn a_second_process_does_not_get_the_file_and_does_not_put_it_aside() {
+    let lab = Lab::new();
+    assert!(History::open(&lab.path(), &SETTINGS).is_err());
+    assert!(lab.path().exists() && !lab.path().with_extension("redb.damaged").exists());
+}

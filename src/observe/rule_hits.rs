@@ -1,0 +1,164 @@
+//! How often each rule of the policy decided, and when last; forgotten when the rule leaves the policy.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::policy::snapshot::{EntryKind, RuleRef, Snapshot};
+use crate::policy::store::InForce;
+
+/// A rule as it is known from one policy to the next.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RuleKey {
+    /// What its entry is.
+    pub kind: EntryKind,
+    /// Its entry's name; empty for a `[[deny]]`.
+    pub entry: String,
+    /// Its pattern.
+    pub pattern: String,
+}
+
+/// How often a rule decided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hits {
+    /// How often since the start.
+    pub count: u64,
+    /// When last, if ever: before the start, too, where there is a history.
+    pub last: Option<SystemTime>,
+}
+
+/// The hits of the rules in force that had any.
+#[derive(Debug, Default)]
+pub struct RuleHits {
+    hits: HashMap<RuleKey, Hits>,
+    /// The keys of rules of `policy` by their numbers: what is hit every second is written out once.
+    keys: HashMap<u32, RuleKey>,
+    policy: Option<Arc<InForce>>,
+    unkept: u64,
+}
+
+impl RuleKey {
+    /// The rule's.
+    pub fn of(rule: RuleRef<'_>) -> Self {
+        let entry = rule.entry();
+        Self { kind: entry.kind, entry: entry.name.clone(), pattern: rule.pattern().to_string() }
+    }
+}
+
+impl RuleHits {
+    /// What is known of a rule; nothing of one that was never hit.
+    pub fn of(&self, key: &RuleKey) -> Hits {
+        self.hits.get(key).copied().unwrap_or_default()
+    }
+
+    /// How many rules were hit since the start, or the history's.
+    pub fn len(&self) -> usize {
+        self.hits.len()
+    }
+
+    /// Whether no rule was hit.
+    pub fn is_empty(&self) -> bool {
+        self.hits.is_empty()
+    }
+
+    /// Hits of rules beyond those that are kept.
+    pub fn unkept(&self) -> u64 {
+        self.unkept
+    }
+
+    /// Takes over when rules were hit before the start.
+    pub(super) fn remember(&mut self, rules: impl IntoIterator<Item = (RuleKey, SystemTime)>) {
+        let before = rules.into_iter().map(|(key, last)| (key, Hits { count: 0, last: Some(last) }));
+        self.hits.extend(before.take(MAX_RULES));
+    }
+
+    /// Forgets what the policy in force has no more.
+    pub(super) fn follow(&mut self, policy: &Arc<InForce>) {
+        if self.policy.as_ref().is_some_and(|known| Arc::ptr_eq(known, policy)) {
+            return;
+        }
+        self.policy = Some(Arc::clone(policy));
+        self.keys.clear();
+        if !self.hits.is_empty() {
+            let present = present(&policy.snapshot, &self.hits);
+            self.hits.retain(|key, _| present.contains(key));
+        }
+    }
+
+    /// Counts hits of a rule of `policy`. One that has just left the policy in force is not taken up again.
+    pub(super) fn add(&mut self, policy: &Arc<InForce>, rule: RuleRef<'_>, count: u64, now: SystemTime) {
+        let is_current = self.policy.as_ref().is_some_and(|known| Arc::ptr_eq(known, policy));
+        let older;
+        let key = if is_current {
+            self.keys.entry(rule.number()).or_insert_with(|| RuleKey::of(rule))
+        } else {
+            older = RuleKey::of(rule);
+            &older
+        };
+        if let Some(hits) = self.hits.get_mut(key) {
+            *hits = Hits { count: hits.count + count, last: Some(now) };
+        } else if is_current && self.hits.len() < MAX_RULES {
+            self.hits.insert(key.clone(), Hits { count, last: Some(now) });
+        } else if is_current {
+            self.unkept += count;
+        }
+        if self.keys.len() > MAX_RULES {
+            self.keys.clear();
+        }
+    }
+}
+
+/// The rules among `hits` that a policy has.
+fn present(snapshot: &Snapshot, hits: &HashMap<RuleKey, Hits>) -> HashSet<RuleKey> {
+    snapshot.rules().map(RuleKey::of).filter(|key| hits.contains_key(key)).collect()
+}
+
+/// Rules that are kept; some 2 MB of them.
+const MAX_RULES: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::Source;
+    use crate::policy::compile::{Options, load};
+
+    fn in_force(hosts: &str) -> Arc<InForce> {
+        let text = format!("version = 1\n[[registry]]\nname = \"lab\"\nhosts = [{hosts}]\n");
+        let compiled = load(vec![Source::new("p.toml", text)], &Options::default(), SystemTime::UNIX_EPOCH);
+        let snapshot = compiled.unwrap_or_else(|faults| panic!("{}", faults[0])).snapshot;
+        Arc::new(InForce { snapshot, generation: 1, since: SystemTime::UNIX_EPOCH })
+    }
+
+    fn key(pattern: &str) -> RuleKey {
+        RuleKey { kind: EntryKind::Registry, entry: "lab".to_owned(), pattern: pattern.to_owned() }
+    }
+
+    fn hit(hits: &mut RuleHits, policy: &Arc<InForce>, pattern: &str) {
+        let rule = policy.snapshot.rules().find(|rule| rule.pattern().to_string() == pattern).unwrap();
+        hits.add(policy, rule, 2, SystemTime::UNIX_EPOCH);
+    }
+
+    #[test]
+    fn hits_outlive_a_reload_and_end_with_the_rule() {
+        let (before, after) = (in_force(r#""a.example", "b.example""#), in_force(r#""x.example", "a.example""#));
+        let mut hits = RuleHits::default();
+        hits.follow(&before);
+        hit(&mut hits, &before, "a.example");
+        hit(&mut hits, &before, "b.example");
+        hits.follow(&after);
+        hit(&mut hits, &after, "a.example");
+        hit(&mut hits, &before, "a.example");
+        hit(&mut hits, &before, "b.example");
+        assert_eq!((hits.of(&key("a.example")).count, hits.of(&key("b.example"))), (6, Hits::default()));
+        assert_eq!(hits.of(&key("x.example")), Hits::default());
+    }
+
+    #[test]
+    fn a_rule_that_was_hit_before_the_start_is_known_for_when() {
+        let mut hits = RuleHits::default();
+        hits.remember([(key("a.example"), SystemTime::UNIX_EPOCH), (key("gone.example"), SystemTime::UNIX_EPOCH)]);
+        hits.follow(&in_force(r#""a.example""#));
+        assert_eq!(hits.of(&key("a.example")), Hits { count: 0, last: Some(SystemTime::UNIX_EPOCH) });
+        assert_eq!(hits.len(), 1);
+    }
+}

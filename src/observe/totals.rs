@@ -1,0 +1,171 @@
+//! What was decided since the start, added up from the tables of all threads: once a second, and whenever somebody asks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::task::spawn_blocking;
+use tokio::time::MissedTickBehavior;
+
+use crate::event::Decision;
+use crate::event::latency::Latencies;
+use crate::event::tally::{Carrier, Cause, Counted, Tallies, Wanted};
+use crate::observe::history::History;
+use crate::observe::rule_hits::RuleHits;
+use crate::policy::snapshot::GroupRef;
+use crate::policy::store::PolicyStore;
+
+/// Adds up, and hands on to the history what it wants to keep.
+#[derive(Debug)]
+pub struct Totals {
+    tallies: Arc<Tallies>,
+    policy: Arc<PolicyStore>,
+    history: Option<Arc<History>>,
+    sums: Mutex<Sums>,
+}
+
+/// The sums of one moment.
+#[derive(Debug, Default)]
+pub struct Sums {
+    /// Questions and connections by what they have in common; nothing that a client can choose freely.
+    pub decided: BTreeMap<Kind, u64>,
+    /// What answers took.
+    pub latencies: Latencies,
+    /// Decisions that found no room in a table.
+    pub lost: u64,
+    /// Hits of rules.
+    pub rules: RuleHits,
+    groups: BTreeSet<Arc<str>>,
+}
+
+/// What decisions are added up by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kind {
+    /// The clients' group; empty: none.
+    pub group: Arc<str>,
+    /// What was decided.
+    pub decision: Decision,
+    /// Why.
+    pub cause: Cause,
+    /// What was asked for.
+    pub wanted: Wanted,
+    /// How it came.
+    pub carrier: Carrier,
+}
+
+impl Totals {
+    /// Adds up what is in `tallies`; rules are those of `policy`.
+    pub fn new(tallies: Arc<Tallies>, policy: Arc<PolicyStore>, history: Option<Arc<History>>) -> Arc<Self> {
+        let mut sums = Sums::default();
+        if let Some(history) = &history {
+            sums.rules.remember(history.rules().unwrap_or_default());
+        }
+        Arc::new(Self { tallies, policy, history, sums: Mutex::new(sums) })
+    }
+
+    /// The history that is kept, if one is.
+    pub fn history(&self) -> Option<&Arc<History>> {
+        self.history.as_ref()
+    }
+
+    /// What `read` makes of the sums of now.
+    pub fn read<T>(&self, read: impl FnOnce(&Sums) -> T) -> T {
+        let mut sums = self.lock();
+        self.collect(&mut sums);
+        read(&sums)
+    }
+
+    /// Adds up what the tables have.
+    fn collect(&self, sums: &mut Sums) {
+        let now = SystemTime::now();
+        sums.rules.follow(&self.policy.current());
+        self.tallies.take(|table| {
+            sums.latencies.merge(table.latencies());
+            sums.lost += table.lost();
+            for row in table.rows() {
+                sums.add(&row, now);
+                if let Some(history) = &self.history {
+                    history.add(&row, now);
+                }
+            }
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sums> {
+        self.sums.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Adds up once a second, and has the history written now and then, until `stopped`; then once more. Other threads than
+/// those that answer do it.
+pub async fn run(totals: Arc<Totals>, stopped: impl Future<Output = ()>) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut unwritten = 0;
+    tokio::pin!(stopped);
+    loop {
+        tokio::select! {
+            () = &mut stopped => break,
+            _ = ticks.tick() => {}
+        }
+        unwritten = (unwritten + 1) % TICKS_BETWEEN_WRITES;
+        work(&totals, unwritten == 0).await;
+    }
+    work(&totals, true).await;
+}
+
+async fn work(totals: &Arc<Totals>, writes: bool) {
+    let totals = Arc::clone(totals);
+    // A panic is counted and logged by the process's panic hook; the next turn goes on with what is there.
+    let _panic = spawn_blocking(move || {
+        totals.read(|_| ());
+        if let (Some(history), true) = (&totals.history, writes) {
+            history.write();
+        }
+    })
+    .await;
+}
+
+impl Sums {
+    fn add(&mut self, row: &Counted<'_>, now: SystemTime) {
+        let group = row.group().map_or("", GroupRef::name);
+        let kind = Kind {
+            group: self.group(group),
+            decision: row.decision,
+            cause: row.cause,
+            wanted: row.wanted,
+            carrier: row.carrier,
+        };
+        *self.decided.entry(kind).or_default() += row.count;
+        if let Some(rule) = row.rule() {
+            self.rules.add(row.policy, rule, row.count, now);
+        }
+    }
+
+    /// The group as sums have it. Policies come and go, and with them the names of groups.
+    fn group(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.groups.get(name) {
+            return Arc::clone(known);
+        }
+        let name: Arc<str> = if self.groups.len() < MAX_GROUPS { name.into() } else { "other".into() };
+        self.groups.insert(Arc::clone(&name));
+        name
+    }
+
+    /// How many there are of each sort that `by` makes; those of which it makes none are left out.
+    pub fn sum_by<K: Ord>(&self, by: impl Fn(&Kind) -> Option<K>) -> BTreeMap<K, u64> {
+        let mut sums = BTreeMap::new();
+        for (kind, count) in &self.decided {
+            if let Some(key) = by(kind) {
+                *sums.entry(key).or_default() += count;
+            }
+        }
+        sums
+    }
+}
+
+const TICK: Duration = Duration::from_secs(1);
+/// A power cut loses so many seconds of history, and a disk is written to no more often.
+const TICKS_BETWEEN_WRITES: u32 = 15;
+/// Names of groups that have numbers of their own, all policies since the start together.
+const MAX_GROUPS: usize = 256;

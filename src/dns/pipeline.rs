@@ -186,7 +186,8 @@ impl Pipeline {
                 self.counters.cache_misses.increment();
                 let lookup = case.lookup().to_owned();
                 let policy = Arc::clone(&batch.policy);
-                let miss = Miss { packet: packet.into(), peer: *peer, policy, lookup, began: batch.now, _permit: permit };
+                let miss =
+                    Miss { packet: packet.into(), peer: *peer, policy, lookup, began: batch.now, _permit: permit };
                 return Step::Miss(Box::new(miss));
             }
         }

@@ -3,6 +3,8 @@
 //! The public suffix list is the base: its ICANN part says where anybody registers a domain, its private part where a
 //! company hands names to customers. `SHARED` adds what the list misses and says more about what registries redirect to.
 
+use std::sync::LazyLock;
+
 use crate::policy::pattern::{LabelPattern, Pattern, PatternFault, Reach};
 
 /// Who else gets in through a pattern, and what would be tighter.
@@ -26,11 +28,21 @@ pub(super) fn refusal(pattern: &Pattern) -> Option<PatternFault> {
 /// The warning that a pattern deserves; `None` when only its owner has names under it.
 pub fn warning(pattern: &Pattern) -> Option<Warning> {
     let labels: Vec<LabelPattern<'_>> = pattern.labels().collect();
-    if VENDORS.iter().any(|vendor| ends_with(&labels, vendor)) {
+    if CUT_VENDORS.iter().any(|vendor| ends_with(&labels, vendor)) {
         return None;
     }
-    let known = SHARED.iter().find_map(|shared| shared.warning(pattern, &labels));
-    known.or_else(|| listed_warning(pattern))
+    let mut shared = SHARED.iter().zip(&*CUT_SHARED).filter(|(_, suffix)| may_end_in(&labels, suffix));
+    shared.find_map(|(shared, _)| shared.warning(pattern, &labels)).or_else(|| listed_warning(pattern))
+}
+
+/// The labels of a suffix from the right. Every pattern is held against every suffix, so they are cut once.
+type Cut = Box<[LabelPattern<'static>]>;
+
+static CUT_VENDORS: LazyLock<Vec<Cut>> = LazyLock::new(|| VENDORS.iter().map(|suffix| cut(suffix)).collect());
+static CUT_SHARED: LazyLock<Vec<Cut>> = LazyLock::new(|| SHARED.iter().map(|shared| cut(shared.suffix)).collect());
+
+fn cut(suffix: &'static str) -> Cut {
+    suffix.rsplit('.').map(LabelPattern::of).collect()
 }
 
 /// A suffix with what is known about it.
@@ -66,11 +78,8 @@ enum Tenants {
 }
 
 impl Shared {
+    /// For a pattern that may end in the suffix.
     fn warning(&self, pattern: &Pattern, labels: &[LabelPattern<'_>]) -> Option<Warning> {
-        let suffix = self.suffix.rsplit('.').map(LabelPattern::of);
-        if !suffix.zip(labels.iter().rev()).all(|(own, &label)| overlap(own, label)) {
-            return None;
-        }
         let reason = self.reason(pattern.reach(), labels)?;
         let message = match reason {
             Reason::Host => {
@@ -184,13 +193,13 @@ fn listing(name: &str) -> Option<psl::Type> {
     if suffix.as_bytes() == name.as_bytes() { suffix.typ() } else { None }
 }
 
-fn ends_with(labels: &[LabelPattern<'_>], suffix: &str) -> bool {
-    let count = suffix.split('.').count();
-    count <= labels.len()
-        && suffix
-            .rsplit('.')
-            .zip(labels.iter().rev())
-            .all(|(own, &label)| label == LabelPattern::Literal(own.as_bytes()))
+fn ends_with(labels: &[LabelPattern<'_>], suffix: &Cut) -> bool {
+    suffix.len() <= labels.len() && suffix.iter().zip(labels.iter().rev()).all(|(own, label)| own == label)
+}
+
+/// Whether some name matches both, as far as both go.
+fn may_end_in(labels: &[LabelPattern<'_>], suffix: &Cut) -> bool {
+    suffix.iter().zip(labels.iter().rev()).all(|(&own, &label)| overlap(own, label))
 }
 
 /// Whether some label matches both; of two globs that is assumed.

@@ -101,6 +101,23 @@ fn a_flood_of_names_is_bounded_and_costs_the_numbers_of_no_rule() {
 }
 
 #[test]
+fn of_what_a_thread_under_load_decides_all_is_counted_and_one_in_sixteen_with_its_name() {
+    let (tallies, policy) = (Tallies::default(), in_force());
+    for _ in 0..EACH_NAMED + 10 * NAMED_PART {
+        count(&tallies, &policy, client(1), "registry.example");
+    }
+    let named = format!("10.0.0.1 registry.example ci rule registry.example {}", EACH_NAMED + 10);
+    let various = format!("various ci rule registry.example {}", 10 * (NAMED_PART - 1));
+    assert_eq!(taken(&tallies), [named, various]);
+    count(&tallies, &policy, client(1), "registry.example");
+    assert_eq!(
+        taken(&tallies),
+        ["10.0.0.1 registry.example ci rule registry.example 1"],
+        "the next second is a new one"
+    );
+}
+
+#[test]
 fn more_policies_than_a_table_has_room_for_are_counted_as_lost() {
     let tallies = Tallies::default();
     for _ in 0..POLICIES + 2 {

@@ -5,15 +5,17 @@
 
 pub mod latency;
 pub mod tally;
+pub mod tap;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
 use self::tally::Tallies;
+use self::tap::{Tap, Tapped};
 use crate::config::QueryLog;
 use crate::diagnostic::Place;
 use crate::name::DomainName;
@@ -119,6 +121,7 @@ struct Inner {
     over_budget: AtomicU64,
     queue_full: AtomicU64,
     tallies: Arc<Tallies>,
+    tap: OnceLock<Tap>,
 }
 
 /// How many events a sink takes.
@@ -131,6 +134,13 @@ pub struct Limits {
     /// Whether somebody wants to know what a client asked for before a name that nothing lists, also of questions that
     /// are not logged.
     pub follows_pulls: bool,
+}
+
+impl Limits {
+    /// For a log with a file of its own, which somebody rotates: some megabytes a second at most.
+    pub fn of_a_file() -> Self {
+        Self { queue: 8 * QUEUE, per_second: 40 * EVENTS_PER_SECOND, ..Self::default() }
+    }
 }
 
 impl Default for Limits {
@@ -177,6 +187,7 @@ impl EventSink {
             over_budget: AtomicU64::new(0),
             queue_full: AtomicU64::new(0),
             tallies: Arc::default(),
+            tap: OnceLock::new(),
         };
         (Self { inner: Arc::new(inner) }, receiver)
     }
@@ -188,8 +199,7 @@ impl EventSink {
 
     /// The same for a caller who knows what time it is.
     pub(crate) fn tell_at(&self, now: Instant, decision: Decision, bearing: Bearing, build: impl FnOnce() -> Event) {
-        let Inner { wanted, follows_pulls, queue, budget, background, over_budget, queue_full, tallies: _ } =
-            &*self.inner;
+        let Inner { wanted, follows_pulls, queue, budget, background, over_budget, queue_full, .. } = &*self.inner;
         let is_wanted = wants(*wanted, decision);
         if !is_wanted {
             // Without it, a denial says less: no loss to count.
@@ -216,6 +226,25 @@ impl EventSink {
     /// Where everything is counted, told or not.
     pub fn tallies(&self) -> &Arc<Tallies> {
         &self.inner.tallies
+    }
+
+    /// Begins to hand whole messages of the questions that `wanted` names to the end that is returned; `None`: somebody
+    /// takes them already.
+    pub fn tap(&self, wanted: QueryLog) -> Option<mpsc::Receiver<Tapped>> {
+        let (tap, messages) = Tap::new(wanted);
+        self.inner.tap.set(tap).ok().map(|()| messages)
+    }
+
+    /// Hands whole messages on, if somebody takes them.
+    pub(crate) fn tell_message(&self, decision: Decision, build: impl FnOnce() -> Tapped) {
+        if let Some(tap) = self.inner.tap.get() {
+            tap.take(decision, build);
+        }
+    }
+
+    /// How many messages were dropped so far; `None`: nobody takes them.
+    pub fn dropped_messages(&self) -> Option<u64> {
+        self.inner.tap.get().map(Tap::dropped)
     }
 
     /// How many events were dropped so far.

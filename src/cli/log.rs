@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::options::{self, Options};
 use super::output::Output;
 use super::{ExitCode, Outcome};
-use crate::control::report::{HistoryRow, LogEntry, Pull};
+use crate::control::report::{HistoryRow, LogEntry};
 use crate::control::{Client, ClientError};
 
 /// Show what was denied, for whom and why
@@ -128,26 +128,7 @@ fn print(entry: &LogEntry, json: bool, output: &mut Output) -> Result<(), Failur
     if json {
         return output.json_line(entry);
     }
-    let LogEntry { at, client, name, verdict, reason, .. } = entry;
-    write!(output, "{at}  {verdict:5}  {client}  {name}")?;
-    if let Some(image) = &entry.image {
-        write!(output, "/{image}")?;
-    }
-    if let Some(wanted) = entry.record_type.as_ref().or(entry.action.as_ref()) {
-        write!(output, " {wanted}")?;
-    }
-    write!(output, "  {reason}")?;
-    if let Some(group) = &entry.group {
-        write!(output, "  group {group}")?;
-    }
-    if let Some(rule) = &entry.rule {
-        write!(output, "  rule {rule}")?;
-    }
-    if let Some(pull) = &entry.after {
-        let line = Pull::line(name);
-        write!(output, "  after {}; if that sends downloads there, add to {}: {line}", pull.name, pull.place())?;
-    }
-    Ok(writeln!(output)?)
+    Ok(writeln!(output, "{entry}")?)
 }
 
 fn print_row(row: &HistoryRow, output: &mut Output) -> Result<(), Failure> {

@@ -193,7 +193,7 @@ impl From<StartError> for Failure {
             StartError::Control(SocketError::InUse(_)) | StartError::Metrics { .. } => {
                 Self::Unavailable { message, hint: None }
             }
-            StartError::Control(_) | StartError::Signals(_) => Self::Io(message),
+            StartError::Control(_) | StartError::Signals(_) | StartError::Log { .. } => Self::Io(message),
         }
     }
 }

@@ -13,8 +13,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{
-    Ancestors, Blocked, Cache, Control, Environment, History, Log, LogFormat, Policy, PolicySource, QueryLog, Route,
-    Server, Settings, Tls, Upstream, UpstreamServer, bytes,
+    Ancestors, Blocked, Cache, Control, Dnstap, DnstapReader, Environment, History, Log, LogFormat, Policy,
+    PolicySource, QueryLog, Route, Server, Settings, Tls, Upstream, UpstreamServer, bytes,
 };
 use crate::address::{self, DNS_PORT};
 use crate::diagnostic::{Diagnostic, Source};
@@ -65,6 +65,7 @@ impl<'s> Reader<'_, 's> {
             statics: _,
             metrics: _,
             log,
+            dnstap: _,
             history,
             control,
             gateway: _,
@@ -78,6 +79,7 @@ impl<'s> Reader<'_, 's> {
             statics: self.section(&mut file, "static", BTreeMap::new(), Self::statics),
             metrics: self.section(&mut file, "metrics", None, Self::metrics),
             log: self.section(&mut file, "log", log, Self::log),
+            dnstap: self.section(&mut file, "dnstap", None, Self::dnstap),
             history: self.section(&mut file, "history", history, Self::history),
             control: self.section(&mut file, "control", control, Self::control),
             gateway: self.section(&mut file, "gateway", None, Self::gateway),
@@ -309,7 +311,35 @@ impl<'s> Reader<'_, 's> {
     fn log(&mut self, table: &mut Table<'s>, default: Log) -> Log {
         let queries = table.take("queries").and_then(|queries| queries.choice(self.report, QUERY_LOGS));
         let format = table.take("format").and_then(|format| format.choice(self.report, LOG_FORMATS));
-        Log { queries: queries.unwrap_or(default.queries), format: format.unwrap_or(default.format) }
+        let file = table.take("file").and_then(|file| self.path(file)).map(|file| file.value);
+        Log {
+            queries: queries.unwrap_or(default.queries),
+            format: format.unwrap_or(default.format),
+            file: file.or(default.file),
+        }
+    }
+
+    fn dnstap(&mut self, table: &mut Table<'s>, _: Option<Dnstap>) -> Option<Dnstap> {
+        let unix = table.take("socket").and_then(|path| self.path(path)).map(|path| path.value);
+        let tcp = table.take("address").and_then(|address| socket(address, DNSTAP_PORT, self.report));
+        let queries = table.take("queries").and_then(|queries| queries.choice(self.report, TAPPED));
+        let identity = table.take("identity").and_then(|identity| identity.name(self.report));
+        let bidirectional = table.take("bidirectional").and_then(|it| it.boolean(self.report));
+        let reader = match (unix, tcp) {
+            (Some(path), None) => DnstapReader::Unix(path),
+            (None, Some(address)) => DnstapReader::Tcp(address.value),
+            _ => {
+                let hint = "write `socket = \"/run/dnstap.sock\"`, or `address = \"127.0.0.1:6000\"`";
+                self.report.fault(table.span(), "dnstap needs one reader, on a Unix socket or by TCP", hint);
+                return None;
+            }
+        };
+        Some(Dnstap {
+            reader,
+            queries: queries.unwrap_or(QueryLog::All),
+            identity: identity.map(|identity| identity.value),
+            bidirectional: bidirectional.unwrap_or(true),
+        })
     }
 
     fn history(&mut self, table: &mut Table<'s>, default: Option<History>) -> Option<History> {
@@ -461,6 +491,9 @@ const HISTORY_SIZES: RangeInclusive<u64> = 8 << 20..=64 << 30;
 const MODES: &[(&str, Mode)] = &[("enforce", Mode::Enforce), ("audit", Mode::Audit)];
 const ANCESTORS: &[(&str, Ancestors)] = &[("nxdomain", Ancestors::Nxdomain), ("nodata", Ancestors::Nodata)];
 const QUERY_LOGS: &[(&str, QueryLog)] = &[("off", QueryLog::Off), ("denied", QueryLog::Denied), ("all", QueryLog::All)];
+const TAPPED: &[(&str, QueryLog)] = &[("denied", QueryLog::Denied), ("all", QueryLog::All)];
+/// What readers of dnstap are usually given.
+const DNSTAP_PORT: u16 = 6000;
 const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
 
 #[cfg(test)]

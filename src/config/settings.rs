@@ -30,6 +30,8 @@ pub struct Settings {
     pub metrics: Option<SocketAddr>,
     /// `[log]`.
     pub log: Log,
+    /// `[dnstap]`; `None`: nobody is told.
+    pub dnstap: Option<Dnstap>,
     /// `[history]`; `None`: none is kept.
     pub history: Option<History>,
     /// `[control]`.
@@ -166,12 +168,36 @@ pub struct Cache {
 }
 
 /// `[log]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// Which questions are logged.
     pub queries: QueryLog,
     /// In which form.
     pub format: LogFormat,
+    /// Where those go; `None`: with the rest of the log.
+    pub file: Option<PathBuf>,
+}
+
+/// `[dnstap]`: whole messages for programs that read them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dnstap {
+    /// Who reads them.
+    pub reader: DnstapReader,
+    /// Which questions; never [`QueryLog::Off`].
+    pub queries: QueryLog,
+    /// What this server calls itself; `None`: the host's name.
+    pub identity: Option<String>,
+    /// Whether the reader answers, as those on a socket do.
+    pub bidirectional: bool,
+}
+
+/// Where a reader of dnstap listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DnstapReader {
+    /// A Unix socket.
+    Unix(PathBuf),
+    /// TCP.
+    Tcp(SocketAddr),
 }
 
 /// Which questions are logged.
@@ -245,7 +271,8 @@ impl Settings {
             cache: Cache { entries: DEFAULT_CACHE_ENTRIES, max_ttl: DEFAULT_MAX_TTL, stale: DEFAULT_STALE },
             statics: BTreeMap::new(),
             metrics: None,
-            log: Log { queries: QueryLog::default(), format: LogFormat::default() },
+            log: Log { queries: QueryLog::default(), format: LogFormat::default(), file: None },
+            dnstap: None,
             history: Some(History { keep: DEFAULT_HISTORY_KEEP, size: DEFAULT_HISTORY_SIZE }),
             control: Control { socket: environment.control_socket() },
             gateway: None,

@@ -17,7 +17,7 @@ mod watchdog;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -37,12 +37,15 @@ use crate::control::socket::{ControlSocket, SocketError};
 use crate::dns::Transport;
 use crate::dns::listen::{BindError, Listeners};
 use crate::dns::pipeline::Pipeline;
+use crate::event::tap::Tapped;
 use crate::event::{self, Event, EventSink};
 use crate::gateway::{self, Gateway, GatewayError};
 use crate::net::stop::stop as until_stopped;
+use crate::observe::dnstap;
 use crate::observe::history::History;
 use crate::observe::log;
 use crate::observe::metrics::{self, Metrics};
+use crate::observe::query_log::QueryLog;
 use crate::observe::recent::Recent;
 use crate::observe::totals::{self, Totals};
 use crate::observe::writer::LineWriter;
@@ -66,9 +69,13 @@ pub struct Daemon {
     metrics_listener: Option<TcpListener>,
     metrics: Metrics,
     events: mpsc::Receiver<Event>,
+    tapping: Option<Tapping>,
     recent: Arc<Recent>,
     record_types: Vec<u16>,
 }
+
+/// Whom whole messages go to, where they come from, and how that goes.
+type Tapping = (config::Dnstap, mpsc::Receiver<Tapped>, Arc<dnstap::Standing>);
 
 /// The tasks of a serving daemon.
 struct Running {
@@ -117,6 +124,14 @@ pub enum StartError {
     /// SIGHUP.
     #[error("cannot listen to signals: {0}")]
     Signals(#[source] io::Error),
+    /// The log's file.
+    #[error("cannot write the log to {}: {source}", path.display())]
+    Log {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The metrics listener.
     #[error("cannot listen on {address} for metrics: {source}")]
     Metrics {
@@ -145,8 +160,14 @@ impl Daemon {
         let resolver =
             Resolver::start(&settings.upstream, &settings.cache, &own_addresses(settings, listeners.as_ref()))?;
         let history = open_history(settings);
-        let limits = event::Limits { follows_pulls: history.is_some(), ..event::Limits::default() };
+        let lines = open_log(&settings.log, process.log.as_ref())?;
+        let limits = if lines.is_file() { event::Limits::of_a_file() } else { event::Limits::default() };
+        let limits = event::Limits { follows_pulls: history.is_some(), ..limits };
         let (sink, events) = EventSink::with_limits(settings.log.queries, limits);
+        let tapping = settings.dnstap.as_ref().and_then(|dnstap| {
+            let messages = sink.tap(dnstap.queries)?;
+            Some((dnstap.clone(), messages, Arc::default()))
+        });
         let totals = Totals::new(Arc::clone(sink.tallies()), Arc::clone(&policy), history);
         let pipeline = || Pipeline::new(Arc::clone(&policy), Arc::clone(&resolver), settings, sink.clone());
         let answering = listeners.map(|listeners| (listeners, Arc::new(pipeline())));
@@ -169,6 +190,8 @@ impl Daemon {
             recent: Arc::clone(&recent),
             log: process.log,
             totals,
+            lines: lines.clone(),
+            dnstap: tapping.as_ref().map(|(.., standing): &Tapping| Arc::clone(standing)),
             panics: process.panics,
             started: SystemTime::now(),
         };
@@ -184,6 +207,7 @@ impl Daemon {
             metrics_listener,
             metrics,
             events,
+            tapping,
             recent,
             record_types,
         })
@@ -248,11 +272,16 @@ impl Daemon {
         }
         core.spawn(succeed(self.watch.run(until_stopped(stopped.clone()))));
         let totals = Arc::clone(&self.metrics.totals);
-        core.spawn(succeed(log::run(self.events, self.recent, totals.history().map(Arc::clone))));
+        let (history, lines) = (totals.history().map(Arc::clone), self.metrics.lines.clone());
+        let reopen = lines.reopen();
+        core.spawn(succeed(log::run(self.events, self.recent, history, lines)));
+        if let Some((settings, messages, standing)) = self.tapping {
+            core.spawn(succeed(dnstap::run(settings, messages, standing)));
+        }
         core.spawn(succeed(totals::run(totals, until_stopped(stopped))));
 
         let mut helpers = JoinSet::new();
-        helpers.spawn(signals::reload_on_hangup(self.hangups, self.reload));
+        helpers.spawn(signals::follow_hangups(self.hangups, self.reload, reopen));
         helpers.spawn(follow::follow(self.policy.subscribe()));
         helpers.spawn(server::serve(control, api));
         if let Some(listener) = self.metrics_listener {
@@ -296,6 +325,11 @@ async fn bind_metrics(address: Option<SocketAddr>) -> Result<Option<TcpListener>
     let Some(address) = address else { return Ok(None) };
     let listener = TcpListener::bind(address).await;
     listener.map(Some).map_err(|source| StartError::Metrics { address, source })
+}
+
+fn open_log(settings: &config::Log, program: Option<&LineWriter>) -> Result<QueryLog, StartError> {
+    let path = || settings.file.clone().unwrap_or_default();
+    QueryLog::open(settings, program).map_err(|source| StartError::Log { path: path(), source })
 }
 
 /// The history, if the settings want one and it can be had: the service is not worth less for those who ask it.

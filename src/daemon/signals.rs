@@ -1,10 +1,11 @@
-//! The signals that mean something: SIGHUP reloads, SIGTERM and SIGINT stop.
+//! The signals that mean something: SIGHUP reloads and opens the log anew, SIGTERM and SIGINT stop.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
+use crate::observe::query_log::Reopen;
 use crate::policy::reload::Cause;
 use crate::policy::watch::ReloadHandle;
 
@@ -29,9 +30,11 @@ pub(super) fn hangups() -> io::Result<Signal> {
     signal(SignalKind::hangup())
 }
 
-/// Takes the policy files anew at each SIGHUP; what comes of it is logged where it is decided.
-pub(super) async fn reload_on_hangup(mut hangups: Signal, reload: ReloadHandle) {
+/// Takes the policy files and opens the log's file anew at each SIGHUP; what comes of the policy is logged where it is
+/// decided.
+pub(super) async fn follow_hangups(mut hangups: Signal, reload: ReloadHandle, log: Reopen) {
     while hangups.recv().await.is_some() {
+        log.ask();
         reload.reload(Cause::Signal).await;
     }
 }

@@ -215,7 +215,7 @@ impl Writer {
         let text_room = match reply.body {
             Body::Upstream(_) => limit,
             Body::Empty | Body::Negative | Body::Hinfo | Body::Addresses(..) | Body::Standing(_) => {
-                limit.min(query.len + MAX_GROWTH)
+                limit.min(query.packet.len() + MAX_GROWTH)
             }
         };
         push_options(options, reply.rcode, reply.note, text_room, out);

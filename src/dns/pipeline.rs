@@ -432,6 +432,7 @@ impl Pipeline {
         }
         let source = if basis.decision == Decision::Deny { Source::Denied } else { case.source };
         self.events.tallies().add(&case.decided(&basis), source);
+        self.events.tell_message(basis.decision, || case.tapped(&basis, out));
         let event = || case.event(&basis, reply.rcode());
         self.events.tell_at(now.into_std(), basis.decision, basis.bearing, event);
     }

@@ -53,8 +53,8 @@ pub(crate) struct Query<'p> {
     pub(crate) question: Question<'p>,
     /// What its OPT record says; `None` without one.
     pub(crate) edns: Option<Edns>,
-    /// Length of the packet, which bounds the length of some answers.
-    pub(crate) len: usize,
+    /// All of it; its length bounds that of some answers.
+    pub(crate) packet: &'p [u8],
 }
 
 /// The question.
@@ -136,7 +136,7 @@ impl<'p> Query<'p> {
         if !reader.0.is_empty() {
             return Err(Malformed);
         }
-        Ok(Self { header, question, edns, len: packet.len() })
+        Ok(Self { header, question, edns, packet })
     }
 }
 

@@ -13,12 +13,18 @@ use crate::event::{Decision, Event, EventRule, Subject};
 use crate::name::DomainName;
 use crate::observe::history::History;
 use crate::observe::pulls::{Pull, Pulls};
+use crate::observe::query_log::QueryLog;
 use crate::observe::recent::{LogEntry, Recent, RuleReport, VerdictWord};
 use crate::record_type;
 
-/// Takes events until their last sender is gone: each into `recent`, and within the limit into the log. What a client
-/// asked for before a name that nothing lists is told to the `history`, too.
-pub async fn run(mut events: mpsc::Receiver<Event>, recent: Arc<Recent>, history: Option<Arc<History>>) {
+/// Takes events until their last sender is gone: each into `recent`, and within the limit into the log, or each into the
+/// log's own file. What a client asked for before a name that nothing lists is told to the `history`, too.
+pub async fn run(
+    mut events: mpsc::Receiver<Event>,
+    recent: Arc<Recent>,
+    history: Option<Arc<History>>,
+    lines: QueryLog,
+) {
     let (mut limiter, mut pulls) = (Limiter::default(), Pulls::default());
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -33,15 +39,19 @@ pub async fn run(mut events: mpsc::Receiver<Event>, recent: Arc<Recent>, history
                 if !event.wanted {
                     continue;
                 }
-                if limiter.admit(&event, Instant::now()) {
-                    log(&event, after.as_ref());
+                let is_admitted = lines.is_file() || limiter.admit(&event, Instant::now());
+                let entry = LogEntry { id: recent.next_id(), after, ..LogEntry::from(event.clone()) };
+                if is_admitted && !lines.write(&entry) {
+                    log(&event, entry.after.as_ref());
                 }
-                recent.push(LogEntry { after, ..LogEntry::from(event) });
+                recent.push(entry);
             }
             _ = ticks.tick() => limiter.close(Instant::now()).iter().for_each(Suppressed::log),
         }
     }
     limiter.close_all().iter().for_each(Suppressed::log);
+    // It waits for the thread that writes, which no thread should that answers.
+    let _panic = tokio::task::spawn_blocking(move || lines.flush()).await;
 }
 
 fn log(event: &Event, after: Option<&Pull>) {
@@ -359,7 +369,7 @@ mod tests {
             sender.send(denied(CLIENT, "ghcr.io")).await.unwrap();
         }
         drop(sender);
-        run(events, Arc::clone(&recent), None).await;
+        run(events, Arc::clone(&recent), None, QueryLog::default()).await;
         let kept = recent.last(10, &super::super::recent::Filter::default());
         assert_eq!(kept.iter().map(|entry| entry.id).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
     }
@@ -371,7 +381,7 @@ mod tests {
         sender.send(Event { entry: Some("lab".into()), ..registry }).await.unwrap();
         sender.send(denied(CLIENT, "cdn.example")).await.unwrap();
         drop(sender);
-        run(events, Arc::clone(&recent), None).await;
+        run(events, Arc::clone(&recent), None, QueryLog::default()).await;
         let kept = recent.last(10, &super::super::recent::Filter::default());
         assert_eq!(kept.len(), 1);
         assert_eq!(kept[0].after.as_ref().unwrap().registry, "lab");

@@ -15,8 +15,10 @@ use crate::dns::pipeline::Pipeline;
 use crate::event::EventSink;
 use crate::gateway;
 use crate::net::counter::Reading;
+use crate::observe::dnstap;
 use crate::observe::exposition::{Exposition, Kind};
 use crate::observe::http::{self, Head, Limits, Reply};
+use crate::observe::query_log::QueryLog;
 use crate::observe::recent::Recent;
 use crate::observe::totals::Totals;
 use crate::observe::writer::LineWriter;
@@ -40,6 +42,10 @@ pub struct Metrics {
     pub recent: Arc<Recent>,
     /// Which lines were dropped; `None`: the log is not ours.
     pub log: Option<LineWriter>,
+    /// Where lines about questions go.
+    pub lines: QueryLog,
+    /// How whole messages are sent; `None`: nobody reads them.
+    pub dnstap: Option<Arc<dnstap::Standing>>,
     /// What was decided.
     pub totals: Arc<Totals>,
     /// How many tasks panicked.
@@ -154,12 +160,20 @@ impl Metrics {
 
     fn write_log(&self, text: &mut Exposition) {
         let dropped = self.events.dropped();
-        let unwritten = self.log.as_ref().map_or(0, LineWriter::dropped);
+        let unwritten = self.log.as_ref().map_or(0, LineWriter::dropped) + self.lines.dropped();
         text.family("pullgate_log_dropped_total", Kind::Counter, "Log entries dropped, by the limit that was met.");
         for (reason, value) in
             [("budget", dropped.over_budget), ("queue", dropped.queue_full), ("unwritten", unwritten)]
         {
             text.sample("pullgate_log_dropped_total", &[("reason", reason)], value);
+        }
+        if let (Some(standing), Some(dropped)) = (&self.dnstap, self.events.dropped_messages()) {
+            let sent = standing.sent();
+            text.single("pullgate_dnstap_sent_total", Kind::Counter, "Messages sent to the reader of dnstap.", sent);
+            let help = "Exchanges dropped since the reader of dnstap was away or slow.";
+            text.single("pullgate_dnstap_dropped_total", Kind::Counter, help, dropped);
+            let connected = u8::from(standing.is_connected());
+            text.single("pullgate_dnstap_connected", Kind::Gauge, "1 while the reader of dnstap is there.", connected);
         }
         let help = "Readers of the event stream dropped because they did not keep up.";
         let followers = self.recent.dropped_followers();

@@ -121,6 +121,51 @@ struct Follower {
 #[error("{MAX_FOLLOWERS} clients follow the log already")]
 pub struct TooManyFollowers;
 
+impl LogEntry {
+    /// What happened, in a few words that are the same each time.
+    pub fn message(&self) -> &'static str {
+        let words = if self.record_type.is_some() {
+            ["query allowed", "query denied", "query would be denied"]
+        } else if self.action.is_some() {
+            ["image allowed", "image denied", "image would be denied"]
+        } else {
+            ["connection passed on", "connection refused", "connection would be refused"]
+        };
+        let [allowed, denied, audited] = words;
+        match self.verdict {
+            VerdictWord::Allow => allowed,
+            VerdictWord::Deny => denied,
+            VerdictWord::Audit => audited,
+        }
+    }
+}
+
+impl fmt::Display for LogEntry {
+    /// One line for people, without its end.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, client, name, verdict, reason, .. } = self;
+        write!(f, "{at}  {verdict:5}  {client}  {name}")?;
+        if let Some(image) = &self.image {
+            write!(f, "/{image}")?;
+        }
+        if let Some(wanted) = self.record_type.as_ref().or(self.action.as_ref()) {
+            write!(f, " {wanted}")?;
+        }
+        write!(f, "  {reason}")?;
+        if let Some(group) = &self.group {
+            write!(f, "  group {group}")?;
+        }
+        if let Some(rule) = &self.rule {
+            write!(f, "  rule {rule}")?;
+        }
+        if let Some(pull) = &self.after {
+            let line = Pull::line(name);
+            write!(f, "  after {}; if that sends downloads there, add to {}: {line}", pull.name, pull.place())?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for VerdictWord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -154,6 +199,11 @@ impl Recent {
             inner.entries.pop_front();
         }
         inner.entries.push_back(entry);
+    }
+
+    /// The number that the entry gets which is kept next.
+    pub(super) fn next_id(&self) -> u64 {
+        self.lock().last_id + 1
     }
 
     /// The newest `limit` entries that `filter` wants, oldest first.

@@ -33,11 +33,19 @@ impl LineWriter {
         let (queue, lines) = sync_channel(QUEUE);
         let waiting = Arc::new(AtomicUsize::new(0));
         let writer = Self { queue, waiting: Arc::clone(&waiting), dropped: Arc::default() };
-        std::thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&lines, &waiting, out))?;
+        let dropped = Arc::clone(&writer.dropped);
+        std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || write_all(&lines, (&waiting, &dropped), out))?;
         Ok(writer)
     }
 
-    /// How many lines were dropped since the start.
+    /// Takes a whole line.
+    pub fn write_line(&self, line: Vec<u8>) {
+        self.hand_over(line);
+    }
+
+    /// How many lines were dropped since the start, or could not be written.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
@@ -60,10 +68,12 @@ impl LineWriter {
     }
 }
 
-fn write_all(lines: &Receiver<Vec<u8>>, waiting: &AtomicUsize, mut out: impl Write) {
+fn write_all(lines: &Receiver<Vec<u8>>, (waiting, dropped): (&AtomicUsize, &AtomicU64), mut out: impl Write) {
     for line in lines {
         // A log that cannot be written (disk full, pipe closed) is no reason to stop answering.
-        let _ = out.write_all(&line);
+        if out.write_all(&line).is_err() {
+            dropped.fetch_add(1, Ordering::Relaxed);
+        }
         waiting.fetch_sub(1, Ordering::AcqRel);
     }
 }

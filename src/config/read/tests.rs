@@ -89,6 +89,7 @@ listen = "127.0.0.1"
 [log]
 queries = "all"
 format = "json"
+file = "queries.log"
 [history]
 keep = "1d"
 size = "8 MiB"
@@ -137,7 +138,8 @@ socket = "/c.sock"
             ("gateway".parse().unwrap(), vec!["172.17.0.1".parse().unwrap()]),
         ]),
         metrics: Some("127.0.0.1:9153".parse().unwrap()),
-        log: Log { queries: QueryLog::All, format: LogFormat::Json },
+        log: Log { queries: QueryLog::All, format: LogFormat::Json, file: Some("/etc/pullgate/queries.log".into()) },
+        dnstap: None,
         history: Some(History { keep: Duration::from_secs(86400), size: 8 << 20 }),
         control: Control { socket: "/c.sock".into() },
         gateway: None,
@@ -391,4 +393,21 @@ fn a_history_can_be_done_without_and_has_its_limits() {
         assert_eq!(found, message);
         assert!(!hint.is_empty(), "{text}");
     }
+}
+
+#[test]
+fn dnstap_has_one_reader() {
+    for text in ["", "socket = \"/s\"\naddress = \"127.0.0.1\""] {
+        let (message, hint) = fault(&format!("[dnstap]\n{text}\n"));
+        assert_eq!(message, "dnstap needs one reader, on a Unix socket or by TCP");
+        assert!(hint.contains("socket") && hint.contains("address"));
+    }
+    let read = |text: &str| settings(&format!("[dnstap]\n{text}\n")).dnstap.unwrap();
+    let tcp = DnstapReader::Tcp("192.0.2.1:6000".parse().unwrap());
+    let usual = Dnstap { reader: tcp, queries: QueryLog::All, identity: None, bidirectional: true };
+    assert_eq!(read("address = \"192.0.2.1\""), usual);
+    let reader = DnstapReader::Unix("/etc/pullgate/dnstap.sock".into());
+    let whole = Dnstap { reader, queries: QueryLog::Denied, identity: Some("here".to_owned()), bidirectional: false };
+    let keys = "socket = \"dnstap.sock\"\nqueries = \"denied\"\nidentity = \"here\"\nbidirectional = false";
+    assert_eq!(read(keys), whole);
 }

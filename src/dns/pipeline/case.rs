@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -11,6 +11,7 @@ use crate::dns::answer::Rcode;
 use crate::dns::wire::Query;
 use crate::event::latency::Source;
 use crate::event::tally::{Cause, Decided, Wanted};
+use crate::event::tap::Tapped;
 use crate::event::{Bearing, Decision, Event, EventRule, Subject};
 use crate::name::{DomainName, NameRef};
 use crate::policy::document::Mode;
@@ -141,6 +142,23 @@ impl<'a> Case<'a> {
             rule: basis.rule,
             wanted: Wanted::of(self.query.question.record_type),
             carrier: self.peer.transport.carrier(),
+        }
+    }
+
+    /// The whole messages, with `answer` for `basis`. A question of this turn counts as having come when it was answered.
+    pub(super) fn tapped(&self, basis: &Basis<'_>, answer: &[u8]) -> Tapped {
+        let answered = SystemTime::now();
+        let took = if let Source::Forwarded(took) = self.source { took } else { Duration::ZERO };
+        Tapped {
+            client: self.peer.client,
+            listener: self.peer.listener,
+            carrier: self.peer.transport.carrier(),
+            decision: basis.decision,
+            cause: basis.cause,
+            asked: answered.checked_sub(took).unwrap_or(answered),
+            answered,
+            query: self.query.packet.into(),
+            answer: answer.into(),
         }
     }
 

@@ -280,6 +280,31 @@ fn metrics_count_and_hold_no_name_that_a_client_sent() {
 }
 
 #[test]
+fn every_metric_that_the_dashboard_and_the_alerts_name_is_served() {
+    let place = place(ALLOW_A);
+    let more = "[dnstap]\nsocket = \"/nonexistent\"\n";
+    place.write_settings("127.0.0.1:0", Upstream::start(), more);
+    let server = place.serve();
+    assert_eq!(server.ask("a.example").0, NOERROR);
+    let served = server.request("GET /v1/metrics");
+    let families: Vec<_> = served.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    assert!(families.iter().all(|name| name.starts_with("pullgate_") || name.starts_with("process_")), "{families:?}");
+    for file in ["grafana/pullgate.json", "prometheus/pullgate.rules.yml"] {
+        let text = fs::read_to_string(format!("config/{file}")).unwrap();
+        let words = text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+        let named: Vec<_> = words.filter(|word| word.starts_with("pullgate_")).collect();
+        assert!(named.len() > 10, "{file}");
+        for name in named {
+            let family = name.strip_suffix("_bucket").unwrap_or(name);
+            assert!(families.contains(&family), "{file} names {name}");
+        }
+    }
+    let dashboard = fs::read_to_string("config/grafana/pullgate.json").unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
+    assert!(dashboard["panels"].as_array().unwrap().iter().all(|panel| panel["targets"][0]["expr"].is_string()));
+}
+
+#[test]
 fn the_control_api_is_plain_http_and_refuses_what_it_does_not_know() {
     let server = server(ALLOW_A);
     let mode = fs::metadata(server.place.socket()).unwrap().permissions().mode();
@@ -291,6 +316,10 @@ fn the_control_api_is_plain_http_and_refuses_what_it_does_not_know() {
         ("GET /v1/policy", "200"),
         ("GET /v1/log?limit=3", "200"),
         ("GET /v1/metrics", "200"),
+        ("GET /v1/history?since=1h&verdict=deny", "200"),
+        ("GET /v1/stats?top=3", "200"),
+        ("GET /v1/unused?days=1", "200"),
+        ("GET /v1/history?verdict=perhaps", "400"),
         ("GET /v1/nothing", "404"),
         ("GET /v1/reload", "405"),
         ("POST /v1/status", "405"),

@@ -54,6 +54,9 @@ pub struct Preset {
     /// Which wildcards are safe here, and which are not.
     #[serde(default)]
     pub wildcard: String,
+    /// Images that anybody may pull, whose pulls show which hosts it needs today.
+    #[serde(default)]
+    pub probes: Vec<String>,
     /// What a policy must or may fill in.
     #[serde(default, rename(deserialize = "placeholder"))]
     pub placeholders: Vec<Placeholder>,

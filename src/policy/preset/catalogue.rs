@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use super::{Confidence, Kind, Preset, PresetHost, Purpose};
+use crate::name::DomainName;
 use crate::policy::pattern::Pattern;
 
 /// Every preset, in order of id.
@@ -46,6 +47,16 @@ impl Preset {
             .filter(api)
             .filter_map(|host| Pattern::parse(&with_globs(&host.name)).ok())
             .collect()
+    }
+
+    /// The host of this preset that `name` is, placeholders counting as any text within a label; one that is on before one
+    /// that is not.
+    pub fn host_for(&self, name: &DomainName) -> Option<&PresetHost> {
+        let is_it = |host: &&PresetHost| {
+            Pattern::parse(&with_globs(&host.name)).is_ok_and(|pattern| pattern.matches(name.as_name()))
+        };
+        let matching = || self.hosts.iter().filter(is_it);
+        matching().find(|host| host.is_default()).or_else(|| matching().next())
     }
 
     fn ids(&self) -> impl Iterator<Item = &str> {
@@ -133,6 +144,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::policy::image_reference::ImageReference;
 
     #[test]
     fn every_shipped_preset_reads_under_its_own_id() {
@@ -152,6 +164,37 @@ mod tests {
             .collect();
         let built_in: BTreeSet<String> = FILES.iter().map(|(id, _)| (*id).to_owned()).collect();
         assert_eq!(files, built_in);
+    }
+
+    #[test]
+    fn a_probe_is_an_image_of_the_preset_s_own_registry() {
+        let mut count = 0;
+        for preset in catalogue() {
+            for probe in &preset.probes {
+                let image = ImageReference::parse(probe).unwrap_or_else(|fault| panic!("{probe}: {fault}"));
+                let host =
+                    preset.host_for(&image.registry).unwrap_or_else(|| panic!("{probe} is not of {}", preset.id));
+                assert!(host.purposes.contains(&Purpose::Api) && image.tag.is_some(), "{probe}");
+                count += 1;
+            }
+        }
+        assert!(count > 10);
+    }
+
+    #[test]
+    fn a_host_is_found_by_its_name_and_by_its_template() {
+        let host = |id: &str, name: &str| {
+            let found = find(id).unwrap().host_for(&name.parse().unwrap());
+            found.map(|host| (host.name.as_str(), host.is_default()))
+        };
+        assert_eq!(host("docker-hub", "AUTH.docker.io"), Some(("auth.docker.io", true)));
+        let bucket = "docker-images-prod.s3.dualstack.<region>.amazonaws.com";
+        assert_eq!(
+            host("docker-hub", "docker-images-prod.s3.dualstack.eu-west-1.amazonaws.com"),
+            Some((bucket, false))
+        );
+        assert_eq!(host("docker-hub", "ghcr.io"), None);
+        assert_eq!(host("nexus", "nexus.corp.example"), None, "its host is whatever the administrator calls it");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Kind, Placeholder, Preset, PresetHost, Purpose, catalogue};
 use crate::name::DomainName;
+use crate::policy::pattern::Pattern;
 
 /// The registry that answers to a host name, as a policy entry names it.
 #[derive(Clone, Debug)]
@@ -31,6 +32,35 @@ pub fn recognize(name: &DomainName) -> Option<Recognized> {
         })
     };
     found(|host| !host.name.contains('<')).or_else(|| found(|host| host.name.contains('<')))
+}
+
+impl Recognized {
+    /// The same with values that the name itself does not tell, as other hosts of the registry have them in their names.
+    #[must_use]
+    pub fn completed<'a>(mut self, others: impl IntoIterator<Item = &'a DomainName>) -> Self {
+        for other in others {
+            let text = other.to_string();
+            let templates = self.preset.hosts.iter().filter(|host| host.name.contains('<'));
+            for told in templates.filter_map(|host| capture(&host.name, &text)) {
+                let fits = |(key, value): (&&str, &String)| self.values.get(*key).is_none_or(|known| known == value);
+                let is_of_it = told.keys().any(|key| self.values.contains_key(key)) || self.values.is_empty();
+                if is_of_it && told.iter().all(fits) {
+                    let is_needed = |key: &&str| self.missing.iter().any(|missing| missing.name == **key);
+                    let needed: Vec<_> = told.into_iter().filter(|(key, _)| is_needed(key)).collect();
+                    self.missing.retain(|missing| needed.iter().all(|(key, _)| missing.name != *key));
+                    self.values.extend(needed);
+                }
+            }
+        }
+        self
+    }
+
+    /// What the preset with these values allows; `None`: a value is missing, or none that it takes.
+    pub fn hosts(&self) -> Option<Vec<Pattern>> {
+        let values = self.values.iter().map(|(key, value)| (*key, vec![value.as_str()])).collect();
+        let expansion = self.preset.expand(&[], &values).ok()?;
+        Some(expansion.hosts.into_iter().map(|(pattern, _)| pattern).collect())
+    }
 }
 
 impl Preset {
@@ -103,6 +133,17 @@ mod tests {
         ] {
             assert_eq!(recognized(name), Some((id, values.to_owned(), is_covered)), "{name}");
         }
+    }
+
+    #[test]
+    fn what_the_name_does_not_tell_is_found_in_other_hosts_names() {
+        let names = ["contoso.azurecr.io", "other.westeurope.data.azurecr.io", "contoso.eastus.data.azurecr.io"];
+        let names: Vec<DomainName> = names.iter().map(|name| name.parse().unwrap()).collect();
+        let completed = recognize(&names[0]).unwrap().completed(&names);
+        assert_eq!(completed.values["region"], "eastus");
+        let hosts = completed.hosts().unwrap();
+        assert!(completed.missing.is_empty() && hosts.iter().any(|pattern| pattern.matches(names[2].as_name())));
+        assert!(recognize(&names[0]).unwrap().completed(&names[..2]).hosts().is_none(), "another customer's region");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod check;
 mod compiled;
 mod completions;
+mod discover;
 mod doctor;
 mod failure;
 mod gateway;
@@ -49,6 +50,7 @@ enum Command {
     Log(log::Arguments),
     Stats(stats::Arguments),
     Preset(preset::Arguments),
+    Discover(discover::Arguments),
     Doctor(doctor::Arguments),
     Setup(setup::Arguments),
     Images(images::Arguments),
@@ -81,6 +83,7 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Outcome {
         Some(Command::Log(arguments)) => log::run(options, arguments, output),
         Some(Command::Stats(arguments)) => stats::run(options, arguments, output),
         Some(Command::Preset(arguments)) => preset::run(arguments, output),
+        Some(Command::Discover(arguments)) => discover::run(options, arguments, output),
         Some(Command::Doctor(arguments)) => doctor::run(options, arguments, output),
         Some(Command::Setup(arguments)) => setup::run(options, arguments, output),
         Some(Command::Images(arguments)) => images::run(options, arguments, output),
@@ -96,7 +99,7 @@ fn used_options(command: Option<&Command>) -> &'static [&'static str] {
     match command {
         None | Some(Command::Serve(_)) => &["--config", "--policy", "--listen", "--socket"],
         Some(Command::Check(_)) => &["--config", "--policy"],
-        Some(Command::Policy(_) | Command::Gateway(_)) => &["--config", "--policy", "--socket"],
+        Some(Command::Policy(_) | Command::Gateway(_) | Command::Discover(_)) => &["--config", "--policy", "--socket"],
         Some(Command::Reload(_) | Command::Status(_) | Command::Log(_) | Command::Stats(_) | Command::Doctor(_)) => {
             &["--config", "--socket"]
         }
@@ -126,6 +129,7 @@ Examples:
   pullgate images import registry.json         a policy from what is set at Docker
   pullgate log --follow                        what is being denied, live
   pullgate stats --since 24h                   what was denied most in the last day
+  pullgate discover ghcr.io/a/b                which hosts a pull needs, and what to add for them
   pullgate doctor                              is it in force here, and what gets round it
   pullgate setup                               how to make this machine's clients ask it
 

@@ -74,7 +74,10 @@ type Complaint = (String, String);
 
 impl ParentProxy {
     /// Reads `http://proxy.corp.example:8080`, with `user:password@` before the host if need be.
-    pub(super) fn parse(text: &str) -> Result<Self, Complaint> {
+    ///
+    /// # Errors
+    /// Another scheme, no port, a path: what was seen, and what would do.
+    pub fn parse(text: &str) -> Result<Self, (String, String)> {
         let uri: Uri = text.parse().map_err(|_| (format!("`{text}` is no URL of a proxy"), write(PROXY_EXAMPLE)))?;
         if uri.scheme_str() != Some("http") {
             return Err((format!("`{text}` does not begin with `http://`"), write(PROXY_EXAMPLE)));

@@ -21,7 +21,7 @@ use crate::record_type;
 use crate::upstream::{Dnssec, Failure, Held, Lookup, Probe, Resolution, Resolver};
 
 /// Makes connections to registries.
-pub(super) struct Dialer {
+pub(crate) struct Dialer {
     resolver: Arc<Resolver>,
     parent: Option<ParentProxy>,
     /// The gateway's own addresses: a name that leads here would lead here again.
@@ -31,7 +31,7 @@ pub(super) struct Dialer {
 
 /// Whom to connect to, and on whose terms.
 #[derive(Clone, Copy)]
-pub(super) struct Target<'a> {
+pub(crate) struct Target<'a> {
     /// The name.
     pub name: &'a DomainName,
     /// The port.
@@ -46,7 +46,7 @@ pub(super) struct Target<'a> {
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum DialError {
+pub(crate) enum DialError {
     /// No server answered, or none did well.
     #[error("its name cannot be resolved: {0}")]
     Unresolved(&'static str),
@@ -83,7 +83,7 @@ pub(super) enum DialError {
 
 impl Dialer {
     /// Resolves with `resolver`; `own` are the gateway's addresses, `tls` is how registries prove who they are.
-    pub(super) fn new(
+    pub(crate) fn new(
         resolver: Arc<Resolver>,
         parent: Option<ParentProxy>,
         own: Vec<IpAddr>,
@@ -127,6 +127,15 @@ impl Dialer {
 
     /// Through the proxy, which resolves the registry's name itself.
     async fn dial_through(&self, proxy: &ParentProxy, target: &Target<'_>) -> Result<Box<dyn Stream>, DialError> {
+        let stream = self.dial_proxy(proxy).await?;
+        parent::connect(proxy, stream, target.name, target.port).await
+    }
+
+    /// A connection to a proxy itself.
+    ///
+    /// # Errors
+    /// Its name cannot be resolved, or it takes no connection.
+    pub(crate) async fn dial_proxy(&self, proxy: &ParentProxy) -> Result<TcpStream, DialError> {
         let addresses = match &proxy.host {
             ProxyHost::Address(address) => vec![*address],
             ProxyHost::Name(name) => {
@@ -134,12 +143,14 @@ impl Dialer {
                 self.resolve(&Target { name, port: 0, servers: &[], private: Some(true), forbids: &nothing }).await?
             }
         };
-        let stream = connect_any(&addresses, proxy.port).await.map_err(DialError::Connect)?;
-        parent::connect(proxy, stream, target.name, target.port).await
+        connect_any(&addresses, proxy.port).await.map_err(DialError::Connect)
     }
 
     /// The addresses of a target, those of IPv6 first, as far as they may be connected to.
-    async fn resolve(&self, target: &Target<'_>) -> Result<Vec<IpAddr>, DialError> {
+    ///
+    /// # Errors
+    /// It has none of that kind, or nobody says which.
+    pub(crate) async fn resolve(&self, target: &Target<'_>) -> Result<Vec<IpAddr>, DialError> {
         let (v6, v4) = tokio::join!(self.ask(target, record_type::AAAA), self.ask(target, record_type::A));
         let answers: Vec<Held> = match (v6, v4) {
             (Err(failure), Err(_)) => return Err(DialError::Unresolved(in_words(failure))),
@@ -211,7 +222,7 @@ fn alternating(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
 
 /// The first connection that comes about; the next address is tried when the one before fails or takes its time
 /// (RFC 8305 §5).
-async fn connect_any(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
+pub(crate) async fn connect_any(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
     let mut attempts = JoinSet::new();
     let mut rest = addresses.iter();
     let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);

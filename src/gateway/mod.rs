@@ -39,11 +39,14 @@ use std::sync::Arc;
 use hyper::header::HeaderValue;
 
 pub use self::counters::Counters;
+pub(crate) use self::dial::{DialError, Dialer, Target, connect_any};
+pub(crate) use self::parent::connect as connect_through;
 pub use self::roots::RootsError;
+pub(crate) use self::roots::trusted;
 pub use self::serve::{Gateway, GatewayError, Parts, Publishers};
+pub(crate) use self::stream::Stream;
 
 use self::badges::Badges;
-use self::dial::Dialer;
 use self::handed_out::HandedOut;
 use self::leaves::Leaves;
 use crate::event::EventSink;

@@ -1,5 +1,6 @@
 //! The site's own proxy, asked to connect us to a registry (RFC 9110 §9.3.6).
 
+use std::fmt;
 use std::io;
 
 use http_body_util::Empty;
@@ -14,16 +15,15 @@ use tokio::net::TcpStream;
 use super::dial::DialError;
 use super::stream::Stream;
 use crate::config::ParentProxy;
-use crate::name::DomainName;
 
-/// Has `proxy`, at the other end of `stream`, connect to a name and port.
+/// Has `proxy`, at the other end of `stream`, connect to a host, as it stands in a URL, and a port.
 ///
 /// # Errors
 /// It does not, and says why.
-pub(super) async fn connect(
+pub(crate) async fn connect(
     proxy: &ParentProxy,
     stream: TcpStream,
-    name: &DomainName,
+    host: impl fmt::Display,
     port: u16,
 ) -> Result<Box<dyn Stream>, DialError> {
     let (mut sender, connection) = http1::Builder::new()
@@ -32,7 +32,7 @@ pub(super) async fn connect(
         .await
         .map_err(broken)?;
     tokio::spawn(connection.with_upgrades());
-    let response = sender.send_request(request(proxy, &format!("{name}:{port}"))).await.map_err(broken)?;
+    let response = sender.send_request(request(proxy, &format!("{host}:{port}"))).await.map_err(broken)?;
     if !response.status().is_success() {
         return Err(DialError::Proxy { proxy: proxy.to_string(), answer: said(&response) });
     }

@@ -33,11 +33,24 @@ pub enum RootsError {
 /// How the gateway checks registries: by the host's authorities without those of the folder `own`, and by those in
 /// `extra`.
 pub(super) fn client_config(own: &Path, extra: Option<&Path>) -> Result<Arc<ClientConfig>, RootsError> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(trusted(Some(own), extra)?)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// The host's authorities without those of the folder `own`, and those in `extra`.
+///
+/// # Errors
+/// There are none, or `extra` holds none.
+pub(crate) fn trusted(own: Option<&Path>, extra: Option<&Path>) -> Result<RootCertStore, RootsError> {
     let native = rustls_native_certs::load_native_certs();
     for error in &native.errors {
         tracing::warn!(%error, "a trusted certificate of the host cannot be read");
     }
-    let own = own_certificates(own);
+    let own = own.map(own_certificates).unwrap_or_default();
     let mut roots = RootCertStore::empty();
     let trusted = native.certs.into_iter().filter(|certificate| !own.contains(certificate));
     let (mut count, _) = roots.add_parsable_certificates(trusted);
@@ -47,12 +60,7 @@ pub(super) fn client_config(own: &Path, extra: Option<&Path>) -> Result<Arc<Clie
     if count == 0 {
         return Err(RootsError::None);
     }
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(roots)
 }
 
 /// Every certificate of the authority's folder, whatever else lies there: a damaged file must not make another one trusted.

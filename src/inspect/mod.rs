@@ -8,6 +8,7 @@
 //!
 //! Planning and judging are plain functions over what was read; only `setup::apply` writes.
 
+pub mod discover;
 pub mod doctor;
 pub mod edit;
 pub mod engine;

@@ -80,6 +80,11 @@ impl fmt::Display for ImageReference {
     }
 }
 
+/// Whether `text` is a digest, and so can stand in the path of a registry's request.
+pub fn is_digest(text: &str) -> bool {
+    parse_digest(text).is_ok()
+}
+
 /// The registry and the rest: what stands before the first `/` is a registry if it could be no account of the Hub.
 fn split_registry(text: &str) -> (&str, &str) {
     match text.split_once('/') {

@@ -224,8 +224,17 @@ impl Upstream {
         Self::gated().address
     }
 
+    /// The address of an upstream that gives every name this one.
+    pub(crate) fn answering(address: [u8; 4]) -> SocketAddr {
+        Self::gated_with(address).address
+    }
+
     /// An upstream that waits for its gate before each answer.
     pub(crate) fn gated() -> Self {
+        Self::gated_with(UPSTREAM_ANSWER)
+    }
+
+    fn gated_with(given: [u8; 4]) -> Self {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = socket.local_addr().unwrap();
         let (tell, asked) = channel();
@@ -235,15 +244,15 @@ impl Upstream {
             while let Ok((length, client)) = socket.recv_from(&mut packet) {
                 let _ = tell.send(());
                 let _ = opened.recv();
-                let _ = socket.send_to(&upstream_answer(&packet[..length]), client);
+                let _ = socket.send_to(&upstream_answer(&packet[..length], given), client);
             }
         });
         Self { address, asked, gate }
     }
 }
 
-/// The question with [`UPSTREAM_ANSWER`] as its address.
-fn upstream_answer(query: &[u8]) -> Vec<u8> {
+/// The question with this address.
+fn upstream_answer(query: &[u8], address: [u8; 4]) -> Vec<u8> {
     let mut end = 12;
     while query[end] != 0 {
         end += usize::from(query[end]) + 1;
@@ -252,7 +261,7 @@ fn upstream_answer(query: &[u8]) -> Vec<u8> {
     answer[2..4].copy_from_slice(&[0x81, 0x80]);
     answer[4..12].copy_from_slice(&[0, 1, 0, 1, 0, 0, 0, 0]);
     answer.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
-    answer.extend_from_slice(&UPSTREAM_ANSWER);
+    answer.extend_from_slice(&address);
     answer
 }
 

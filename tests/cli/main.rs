@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod asserts;
+mod discover;
 mod harness;
 mod images_ca;
 mod import;

@@ -34,10 +34,15 @@ pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output)
         return show_dry_run(&report, arguments.json, output);
     }
     let report = options::block_on(async { Ok(client.reload().await?) })?;
-    if arguments.json {
-        output.json(&report)?;
+    show(&report, arguments.json, output)
+}
+
+/// What came of it, and the exit code that says so.
+pub(super) fn show(report: &ReloadReport, json: bool, output: &mut Output) -> Outcome {
+    if json {
+        output.json(report)?;
     } else {
-        print(&report, output)?;
+        print(report, output)?;
     }
     match report {
         ReloadReport::Refused { .. } => Ok(ExitCode::from(failure::CONFIG)),

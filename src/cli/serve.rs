@@ -113,6 +113,7 @@ fn introduce_policy(daemon: &Daemon, settings: &Settings, output: &mut Output) -
         PolicyState::Degraded => {
             writeln!(output, "            degraded: it has faults, the last good one is in force")?;
         }
+        PolicyState::RolledBack => writeln!(output, "            rolled back: an earlier one is in force")?,
         PolicyState::DenyAll => writeln!(output, "            deny-all: it has faults, every name is denied")?,
     }
     status.faults.iter().for_each(|fault| eprintln!("{fault}"));

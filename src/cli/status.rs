@@ -6,13 +6,13 @@ use super::failure::{self, Failure};
 use super::options::{self, Options};
 use super::output::{Output, counted};
 use super::{ExitCode, Outcome};
-use crate::control::report::{FaultReport, ListenReport, State, StatusReport};
+use crate::control::report::{FaultReport, ListenReport, RollbackReport, State, StatusReport};
 use crate::diagnostic::Severity;
 
 /// Show how the running resolver is: policy in force, listeners, faults
 ///
-/// Exit codes: 0 ok; 1 degraded (the files are faulty, an earlier policy is in force) or deny-all (no policy at all);
-/// 69 the server is not running.
+/// Exit codes: 0 ok; 1 degraded (the files are faulty, an earlier policy is in force), rolled-back or deny-all (no policy
+/// at all); 69 the server is not running.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Print JSON
@@ -30,7 +30,7 @@ pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output)
     }
     Ok(match report.state {
         State::Ok => ExitCode::SUCCESS,
-        State::Degraded | State::DenyAll => ExitCode::from(failure::NO),
+        State::Degraded | State::RolledBack | State::DenyAll => ExitCode::from(failure::NO),
     })
 }
 
@@ -39,6 +39,9 @@ fn print(report: &StatusReport, output: &mut Output) -> Result<(), Failure> {
     let rules = counted(report.rules, "rule");
     writeln!(output, "  policy   generation {}, {rules}, digest {}", report.generation, report.digest)?;
     writeln!(output, "           in force since {} ({})", report.since, age(&report.since))?;
+    if let Some(RollbackReport { generation, since, by }) = &report.rollback {
+        writeln!(output, "           rolled back to generation {generation} by {by} at {since} ({} ago)", age(since))?;
+    }
     for line in listeners(&report.listen) {
         writeln!(output, "  listens  {line}")?;
     }
@@ -55,6 +58,7 @@ fn headline(state: State) -> &'static str {
     match state {
         State::Ok => "ok: the policy files are in force",
         State::Degraded => "degraded: the policy files are faulty, an earlier policy is in force",
+        State::RolledBack => "rolled-back: an earlier policy is in force, the policy files are not",
         State::DenyAll => "deny-all: there is no policy to put in force, every name is denied",
     }
 }

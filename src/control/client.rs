@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 
 use crate::control::exchange::{self, ExchangeFault};
 use crate::control::report::{
-    CheckReport, DryRunReport, HistoryReport, LogEntry, LogReport, PolicyReport, ReloadReport, Stats, StatusReport,
-    UnusedReport,
+    CheckReport, DryRunReport, HistoryReport, LogEntry, LogReport, PolicyHistoryReport, PolicyReport, ReloadReport, Stats,
+    StatusReport, UnusedReport,
 };
 
 /// A server to ask.
@@ -87,6 +87,20 @@ impl Client {
     /// What a reload would come to; faults are a report, not an error.
     pub async fn dry_run(&self) -> Result<DryRunReport, ClientError> {
         self.ask(Method::POST, "/v1/reload?dry-run=true").await
+    }
+
+    /// The policies that can be rolled back to.
+    pub async fn policy_history(&self) -> Result<PolicyHistoryReport, ClientError> {
+        self.get("/v1/policy/history").await
+    }
+
+    /// Puts a kept generation in force; `None` ends that. What is refused is a report, not an error.
+    pub async fn roll_back(&self, generation: Option<u64>) -> Result<ReloadReport, ClientError> {
+        let query = match generation {
+            Some(generation) => ("generation", generation.to_string()),
+            None => ("end", "true".to_owned()),
+        };
+        self.ask(Method::POST, &with_query("/v1/policy/rollback", &[query])).await
     }
 
     /// The policy in force.

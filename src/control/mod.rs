@@ -1,5 +1,6 @@
 //! The control socket: HTTP/1.1 and JSON over a Unix socket; its types, server and client.
 
+mod caller;
 pub mod client;
 pub mod diff;
 pub mod exchange;

@@ -30,6 +30,9 @@ pub struct StatusReport {
     pub rules: usize,
     /// The groups for which names that nothing lists resolve.
     pub forwards_unlisted: Vec<String>,
+    /// By whose rollback an earlier policy is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<RollbackReport>,
     /// Why the files on disk are not in force.
     pub faults: Vec<FaultReport>,
     /// What somebody should look at in the files in force.
@@ -50,8 +53,43 @@ pub enum State {
     Ok,
     /// They are faulty; an earlier policy is in force.
     Degraded,
+    /// An earlier policy is in force by a rollback.
+    RolledBack,
     /// There is no policy that could be in force: everything is denied.
     DenyAll,
+}
+
+/// A kept policy in force instead of the files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollbackReport {
+    /// The generation whose files are in force.
+    pub generation: u64,
+    /// Since when, in UTC (RFC 3339).
+    pub since: String,
+    /// Who asked for it.
+    pub by: String,
+}
+
+/// `GET /v1/policy/history`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyHistoryReport {
+    /// The kept policies, newest first.
+    pub generations: Vec<KeptReport>,
+    /// The rollback that is on.
+    pub rollback: Option<RollbackReport>,
+}
+
+/// A policy whose files are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptReport {
+    /// Its generation, to roll back to.
+    pub generation: u64,
+    /// When it came into force, in UTC (RFC 3339).
+    pub since: String,
+    /// The digest of what it decided then.
+    pub digest: String,
+    /// Whether its files are in force.
+    pub in_force: bool,
 }
 
 /// One bound listener.

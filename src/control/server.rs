@@ -9,10 +9,14 @@ use hyper::{Method, StatusCode};
 use tokio::net::UnixListener;
 use tokio::task::spawn_blocking;
 
+use crate::control::caller;
 use crate::control::diff;
 use crate::control::explain::{self, ImageQuestion, OnBehalf, Question};
 use crate::control::past;
-use crate::control::report::{DryRunReport, FaultReport, ListenReport, LogReport, ReloadReport, State, StatusReport};
+use crate::control::report::{
+    DryRunReport, FaultReport, KeptReport, ListenReport, LogReport, PolicyHistoryReport, ReloadReport, RollbackReport,
+    State, StatusReport,
+};
 use crate::observe::http::{self, Head, Limits, Reply};
 use crate::observe::log::timestamp;
 use crate::observe::metrics::Metrics;
@@ -20,7 +24,9 @@ use crate::observe::recent::{CAPACITY, Filter, Recent};
 use crate::policy::document::Unlisted;
 use crate::policy::image_reference::ImageReference;
 use crate::policy::images::{Access, Badge};
+use crate::policy::kept::KeptPolicy;
 use crate::policy::reload::{Cause, ReloadOutcome};
+use crate::policy::rollback::Rollback;
 use crate::policy::store::{InForce, PolicyState, PolicyStatus, PolicyStore};
 use crate::policy::watch::ReloadHandle;
 use crate::record_type;
@@ -71,9 +77,9 @@ pub async fn serve(listener: UnixListener, api: Api) {
 async fn answer(api: Arc<Api>, head: Head) -> Reply {
     let (path, query) = (head.uri().path(), Parameters::of(&head));
     let allowed = match path {
-        "/v1/reload" => Method::POST,
-        "/v1/status" | "/v1/check" | "/v1/policy" | "/v1/log" | "/v1/events" | "/v1/metrics" | "/v1/history"
-        | "/v1/stats" | "/v1/unused" => Method::GET,
+        "/v1/reload" | "/v1/policy/rollback" => Method::POST,
+        "/v1/policy/history" | "/v1/status" | "/v1/check" | "/v1/policy" | "/v1/log" | "/v1/events" | "/v1/metrics"
+        | "/v1/history" | "/v1/stats" | "/v1/unused" => Method::GET,
         _ => return http::failure(StatusCode::NOT_FOUND, "there is nothing here; /v1/status is a start"),
     };
     if head.method() != allowed {
@@ -81,6 +87,8 @@ async fn answer(api: Arc<Api>, head: Head) -> Reply {
     }
     let reply = match path {
         "/v1/reload" => reload(&api, &query).await,
+        "/v1/policy/rollback" => roll_back(&api, &query, caller::name(&head).await).await,
+        "/v1/policy/history" => history(&api, &query).await,
         "/v1/status" => query.only(&[]).map(|()| http::json(StatusCode::OK, &status(&api))),
         "/v1/check" => check(&api, &query).await,
         "/v1/policy" => policy(&api, &query).await,
@@ -102,12 +110,46 @@ async fn reload(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest>
     if query.parsed("dry-run", "true or false")? == Some(true) {
         return Ok(dry_run(api).await);
     }
-    let report = ReloadReport::from(api.reload.reload(Cause::Control).await);
+    Ok(outcome(api.reload.reload(Cause::Control).await))
+}
+
+async fn roll_back(api: &Api, query: &Parameters, by: String) -> Result<Reply, BadRequest> {
+    query.only(&["generation", "end"])?;
+    let generation = query.parsed("generation", "a number")?;
+    Ok(outcome(match (generation, query.parsed("end", "true or false")?) {
+        (None, Some(true)) => api.reload.end_rollback(by).await,
+        (Some(generation), None | Some(false)) => api.reload.roll_back(generation, by).await,
+        _ => return Err(BadRequest::Missing("generation")),
+    }))
+}
+
+fn outcome(outcome: ReloadOutcome) -> Reply {
+    let report = ReloadReport::from(outcome);
     let status = match report {
         ReloadReport::Applied { .. } | ReloadReport::Unchanged { .. } => StatusCode::OK,
         ReloadReport::Refused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
     };
-    Ok(http::json(status, &report))
+    http::json(status, &report)
+}
+
+async fn history(api: &Api, query: &Parameters) -> Result<Reply, BadRequest> {
+    query.only(&[])?;
+    let kept = api.reload.kept().await;
+    let PolicyStatus { state, rollback, .. } = api.policy.status();
+    let in_force = match &rollback {
+        Some(rollback) => Some(rollback.generation),
+        None if state == PolicyState::DenyAll => None,
+        None => kept.first().map(|newest| newest.generation),
+    };
+    let report = |KeptPolicy { generation, since, digest }: KeptPolicy| KeptReport {
+        generation,
+        since: timestamp(since),
+        digest,
+        in_force: in_force == Some(generation),
+    };
+    let generations = kept.into_iter().map(report).collect();
+    let rollback = rollback.map(RollbackReport::from);
+    Ok(http::json(StatusCode::OK, &PolicyHistoryReport { generations, rollback }))
 }
 
 /// What a reload would come to.
@@ -133,7 +175,8 @@ async fn dry_run(api: &Arc<Api>) -> Reply {
 }
 
 fn status(api: &Api) -> StatusReport {
-    let PolicyStatus { state, generation, digest, since, rules, faults, warnings, .. } = api.policy.status();
+    let status = api.policy.status();
+    let PolicyStatus { state, generation, digest, since, rules, rollback, faults, warnings, .. } = status;
     StatusReport {
         state: State::from(state),
         generation,
@@ -142,6 +185,7 @@ fn status(api: &Api) -> StatusReport {
         listen: api.listen.clone(),
         rules,
         forwards_unlisted: forwarding_groups(&api.policy.current()),
+        rollback: rollback.map(RollbackReport::from),
         faults: FaultReport::all(&faults),
         warnings: FaultReport::all(&warnings),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -289,8 +333,16 @@ impl From<PolicyState> for State {
         match state {
             PolicyState::Ok => Self::Ok,
             PolicyState::Degraded => Self::Degraded,
+            PolicyState::RolledBack => Self::RolledBack,
             PolicyState::DenyAll => Self::DenyAll,
         }
+    }
+}
+
+impl From<Rollback> for RollbackReport {
+    fn from(rollback: Rollback) -> Self {
+        let Rollback { generation, since, by } = rollback;
+        Self { generation, since: timestamp(since), by }
     }
 }
 

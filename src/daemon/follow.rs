@@ -41,6 +41,9 @@ fn line(status: &PolicyStatus) -> String {
     let PolicyStatus { generation, rules, faults, .. } = status;
     match status.state {
         PolicyState::Ok => format!("ok: policy generation {generation}, {rules} rules"),
+        PolicyState::RolledBack => {
+            format!("rolled back: an earlier policy is in force (generation {generation}, {rules} rules)")
+        }
         PolicyState::Degraded => {
             format!(
                 "degraded: {} faults, an earlier policy is in force (generation {generation}, {rules} rules)",

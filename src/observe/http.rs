@@ -47,6 +47,13 @@ pub struct Limits {
     pub whole: Duration,
 }
 
+/// Who is at the other end of a connection, as the kernel says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The number of the user.
+    pub user: u32,
+}
+
 /// A listener whose connections are served.
 pub trait Accept: Send {
     /// One connection.
@@ -54,6 +61,11 @@ pub trait Accept: Send {
 
     /// The next connection.
     fn next(&self) -> impl Future<Output = io::Result<Self::Io>> + Send;
+
+    /// Whose connection it is; `None`: nobody can tell. Handlers find it among the extensions of the head.
+    fn peer(_: &Self::Io) -> Option<Peer> {
+        None
+    }
 }
 
 /// An answer's body: whole, or a stream of chunks that ends when its sender is dropped.
@@ -78,7 +90,8 @@ where
             Some(_) = connections.join_next() => {}
             accepted = listener.next(), if connections.len() < limits.connections => match accepted {
                 Ok(io) => {
-                    connections.spawn(serve_connection(io, limits, handler.clone()));
+                    let peer = L::peer(&io);
+                    connections.spawn(serve_connection(io, peer, limits, handler.clone()));
                 }
                 // Out of descriptors, mostly: without a pause the loop would spin until there is one again.
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
@@ -87,7 +100,7 @@ where
     }
 }
 
-async fn serve_connection<I, H, F>(io: I, limits: Limits, handler: H)
+async fn serve_connection<I, H, F>(io: I, peer: Option<Peer>, limits: Limits, handler: H)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Head) -> F,
@@ -95,7 +108,9 @@ where
 {
     let streaming = Arc::new(AtomicBool::new(false));
     let service = service_fn(|request: Request<Incoming>| {
-        let answer = handler(request.map(|_| ()));
+        let mut head = request.map(|_| ());
+        peer.map(|peer| head.extensions_mut().insert(peer));
+        let answer = handler(head);
         let streaming = Arc::clone(&streaming);
         async move {
             let reply = tokio::time::timeout(limits.handling, answer).await;
@@ -195,6 +210,10 @@ impl Accept for UnixListener {
 
     async fn next(&self) -> io::Result<Self::Io> {
         self.accept().await.map(|(io, _)| io)
+    }
+
+    fn peer(io: &Self::Io) -> Option<Peer> {
+        io.peer_cred().ok().map(|credentials| Peer { user: credentials.uid() })
     }
 }
 

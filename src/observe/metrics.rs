@@ -110,10 +110,14 @@ impl Metrics {
 
     fn write_policy(&self, text: &mut Exposition) {
         let status = self.policy.status();
-        text.family("pullgate_policy_state", Kind::Gauge, "1 for how the policy is: ok, degraded or deny-all.");
-        for (state, word) in
-            [(PolicyState::Ok, "ok"), (PolicyState::Degraded, "degraded"), (PolicyState::DenyAll, "deny-all")]
-        {
+        let help = "1 for how the policy is: ok, degraded, rolled-back or deny-all.";
+        text.family("pullgate_policy_state", Kind::Gauge, help);
+        for (state, word) in [
+            (PolicyState::Ok, "ok"),
+            (PolicyState::Degraded, "degraded"),
+            (PolicyState::RolledBack, "rolled-back"),
+            (PolicyState::DenyAll, "deny-all"),
+        ] {
             text.sample("pullgate_policy_state", &[("state", word)], u8::from(status.state == state));
         }
         let generation = status.generation;

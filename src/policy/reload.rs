@@ -12,8 +12,10 @@ use tracing::{error, info, warn};
 use crate::diagnostic::{Diagnostic, Severity, Source};
 use crate::policy::compile::{Compiled, Options, load};
 use crate::policy::document::read_directory;
-use crate::policy::last_good::LastGood;
+use crate::policy::kept::{Kept, KeptPolicy};
+use crate::policy::rollback::{self, Record};
 use crate::policy::snapshot::Snapshot;
+use crate::policy::state_file::StateFile;
 use crate::policy::store::{PolicyState, PolicyStatus, PolicyStore};
 
 /// Where the policy comes from.
@@ -83,7 +85,10 @@ pub struct Reloader {
     store: Arc<PolicyStore>,
     origin: Origin,
     options: Options,
-    last_good: LastGood,
+    kept: Kept,
+    rollback_file: StateFile,
+    /// What is in force instead of the files.
+    rollback: Option<Record>,
     clock: Arc<dyn Clock>,
     /// The files of the policy in force; none under deny-all.
     in_force: Option<Vec<Source>>,
@@ -92,23 +97,37 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// Brings the first policy into force: the one written, else the last good one kept in `state`, else one that denies
-    /// everything. What happened is in the store's status.
+    /// Brings the first policy into force: the one of a rollback that is still on, else the one written, else the last good
+    /// one kept in `state`, else one that denies everything. What happened is in the store's status.
     pub fn start(origin: Origin, options: Options, state: &Path, clock: Arc<dyn Clock>) -> Self {
         let now = clock.now();
-        let last_good = LastGood::new(state);
-        let seen = origin.read();
-        let first = First::choose(&seen, &last_good, &options, now);
-        let store = Arc::new(PolicyStore::new(first.snapshot, first.state, now));
-        let reloader = Self { store, origin, options, last_good, clock, in_force: first.files, seen };
-        let unkept = match first.state {
-            PolicyState::Ok => reloader.keep(),
-            PolicyState::Degraded | PolicyState::DenyAll => None,
+        let kept = Kept::new(state);
+        let rollback_file = rollback::file(state);
+        let (rollback, damaged) = match rollback_file.read() {
+            Ok(rollback) => (rollback, None),
+            Err(fault) => (None, Some(Diagnostic { severity: Severity::Warning, ..fault })),
         };
+        let seen = origin.read();
+        let first = First::choose(&seen, &kept, rollback.as_ref(), &options, now);
+        let generation = kept.generation_of(first.snapshot.digest());
+        let store = Arc::new(PolicyStore::new(first.snapshot, first.state, generation, now));
+        let (rollback, ended) = match first.state {
+            PolicyState::RolledBack => (rollback, None),
+            PolicyState::Ok | PolicyState::Degraded | PolicyState::DenyAll => (None, rollback),
+        };
+        let in_force = first.files;
+        let reloader = Self { store, origin, options, kept, rollback_file, rollback, clock, in_force, seen };
+        if let Some(ended) = ended {
+            info!(of = ended.generation(), "rollback ended: the policy files changed, or its own are gone");
+            reloader.forget_rollback();
+        }
+        let unkept = if first.state == PolicyState::Ok { reloader.keep() } else { None };
+        let standing = reloader.standing();
         reloader.store.report(|status| {
             status.faults = first.faults;
             status.warnings = first.warnings;
-            status.warnings.extend(unkept);
+            status.warnings.extend(damaged.into_iter().chain(unkept).chain(standing));
+            status.rollback = reloader.rollback.as_ref().map(Record::shown);
         });
         log_start(&reloader.store.status());
         reloader
@@ -135,6 +154,9 @@ impl Reloader {
         let compiled = reading.clone().and_then(|files| load(files, &self.options, now));
         self.seen = reading;
         match compiled {
+            Ok(compiled) if self.rollback.as_ref().is_some_and(|rollback| rollback.overrides(&self.seen)) => {
+                self.stay(compiled.warnings)
+            }
             Ok(compiled) => self.accept(compiled, cause, now),
             Err(found) => self.refuse(faults_of(found), cause),
         }
@@ -143,6 +165,53 @@ impl Reloader {
     /// Compiles a reading as a reload would, and changes nothing.
     pub(super) fn preview(&self, reading: Reading) -> Result<Compiled, Vec<Diagnostic>> {
         load(reading?, &self.options, self.clock.now()).map_err(faults_of)
+    }
+
+    /// The policies that can be rolled back to, newest first.
+    pub(super) fn kept(&self) -> Vec<KeptPolicy> {
+        self.kept.list()
+    }
+
+    /// Puts the files of a kept generation in force, until those of `reading`, as they are in the policy folder, change.
+    pub(super) fn roll_back(&mut self, generation: u64, by: &str, reading: Reading) -> ReloadOutcome {
+        let now = self.clock.now();
+        let files = self.kept.files(generation).unwrap_or_else(|| Err(vec![self.not_kept(generation)]));
+        let (files, compiled) = match compile_files(files, &self.options, now) {
+            Ok(found) => found,
+            Err(found) => return ReloadOutcome::Refused { faults: faults_of(found) },
+        };
+        let record = Record::new(generation, by, &reading, now);
+        let unkept = self.rollback_file.write(Some(&record)).err().map(|error| self.forgotten(&error));
+        (self.seen, self.in_force) = (reading, Some(files));
+        self.rollback = Some(record);
+        let warnings: Vec<Diagnostic> = compiled.warnings.into_iter().chain(unkept).chain(self.standing()).collect();
+        let applied = self.store.swap(compiled.snapshot, now, |status| {
+            status.state = PolicyState::RolledBack;
+            status.warnings.clone_from(&warnings);
+            status.rollback = self.rollback.as_ref().map(Record::shown);
+        });
+        let in_force = self.store.current().generation;
+        warn!(generation = in_force, of = generation, by, "policy rolled back; the policy files are not in force");
+        match applied {
+            Some(generation) => ReloadOutcome::Applied { generation, warnings },
+            None => ReloadOutcome::Unchanged { generation: in_force, warnings },
+        }
+    }
+
+    /// Ends a rollback: puts the files in force again. It stays if they have faults.
+    pub(super) fn end_rollback(&mut self, by: &str, reading: Reading) -> ReloadOutcome {
+        let Some(rollback) = self.rollback.take() else {
+            let message = "no rollback is in force";
+            return ReloadOutcome::Refused { faults: vec![Diagnostic::about(self.kept.path(), message)] };
+        };
+        let outcome = self.reload(reading, Cause::Control);
+        if let ReloadOutcome::Refused { .. } = outcome {
+            self.rollback = Some(rollback);
+        } else {
+            self.forget_rollback();
+            info!(of = rollback.generation(), by, "rollback ended");
+        }
+        outcome
     }
 
     /// What there is to do from time to time: frees policies that were in force, and ends entries.
@@ -158,7 +227,8 @@ impl Reloader {
         let is_current = self.store.current().snapshot.is_current(now);
         let Some(files) = self.in_force.clone().filter(|_| !is_current) else { return };
         match load(files, &self.options, now) {
-            Ok(Compiled { snapshot, warnings }) => {
+            Ok(Compiled { snapshot, mut warnings }) => {
+                warnings.extend(self.standing());
                 let generation = self.store.swap(snapshot, now, |status| status.warnings = warnings);
                 info!(cause = ?Cause::Expiry, generation, "policy entries ended or began anew");
             }
@@ -176,11 +246,16 @@ impl Reloader {
 
     fn accept(&mut self, compiled: Compiled, cause: Cause, now: SystemTime) -> ReloadOutcome {
         let Compiled { snapshot, mut warnings } = compiled;
+        if let Some(rollback) = self.rollback.take() {
+            self.forget_rollback();
+            info!(of = rollback.generation(), "rollback ended: the policy files changed");
+        }
         let applied = self.store.swap(snapshot, now, |status| {
             status.state = PolicyState::Ok;
             status.loaded = now;
             status.faults.clear();
             status.warnings.clone_from(&warnings);
+            status.rollback = None;
         });
         self.in_force = self.seen.clone().ok();
         if let Some(warning) = self.keep() {
@@ -194,6 +269,15 @@ impl Reloader {
         }
         info!(?cause, generation, %digest, rules, warnings = warnings.len(), "policy applied");
         ReloadOutcome::Applied { generation, warnings }
+    }
+
+    /// The files are as they were when they were rolled back.
+    fn stay(&self, mut warnings: Vec<Diagnostic>) -> ReloadOutcome {
+        warnings.extend(self.standing());
+        self.store.report(|status| status.faults.clear());
+        let generation = self.store.current().generation;
+        warn!(generation, "policy files unchanged since the rollback, which stays");
+        ReloadOutcome::Unchanged { generation, warnings }
     }
 
     fn refuse(&self, faults: Vec<Diagnostic>, cause: Cause) -> ReloadOutcome {
@@ -219,11 +303,36 @@ impl Reloader {
     /// Keeps a copy of the files in force; a warning if that fails.
     fn keep(&self) -> Option<Diagnostic> {
         let (Origin::Directory(_), Some(files)) = (&self.origin, &self.in_force) else { return None };
-        let error = self.last_good.save(files).err()?;
+        let PolicyStatus { generation, since, digest, .. } = self.store.status();
+        let error = self.kept.save(files, &KeptPolicy { generation, since, digest: digest.to_string() }).err()?;
         warn!(%error, "the last good policy cannot be kept");
         let message = format!("the last good policy cannot be kept: {error}");
-        let warning = Diagnostic { severity: Severity::Warning, ..Diagnostic::about(self.last_good.path(), message) };
+        let warning = Diagnostic { severity: Severity::Warning, ..Diagnostic::about(self.kept.path(), message) };
         Some(warning.hint("a restart that meets a faulty policy would deny everything"))
+    }
+
+    /// What is to be said for as long as it lasts.
+    fn standing(&self) -> Option<Diagnostic> {
+        self.rollback.as_ref().map(|rollback| rollback.warning(self.kept.path()))
+    }
+
+    fn forget_rollback(&self) {
+        if let Err(error) = self.rollback_file.write::<Record>(None) {
+            warn!(%error, "the rollback cannot be taken off the disk: a restart may bring it back");
+        }
+    }
+
+    fn forgotten(&self, error: &std::io::Error) -> Diagnostic {
+        let message = format!("the rollback cannot be kept: {error}");
+        let warning = Diagnostic { severity: Severity::Warning, ..Diagnostic::about(self.kept.path(), message) };
+        warning.hint("a restart would put the policy files in force again")
+    }
+
+    fn not_kept(&self, generation: u64) -> Diagnostic {
+        let kept: Vec<String> = self.kept().iter().map(|kept| kept.generation.to_string()).collect();
+        let hint =
+            if kept.is_empty() { "none is kept yet".to_owned() } else { format!("kept are {}", kept.join(", ")) };
+        Diagnostic::about(self.kept.path(), format!("generation {generation} is not kept")).hint(hint)
     }
 }
 
@@ -256,23 +365,57 @@ struct First {
 }
 
 impl First {
-    fn choose(seen: &Reading, last_good: &LastGood, options: &Options, now: SystemTime) -> Self {
-        let compile = |reading: Reading| {
-            let files = reading?;
-            load(files.clone(), options, now).map(|compiled| (files, compiled))
-        };
-        let faults = match compile(seen.clone()) {
-            Ok((files, Compiled { snapshot, warnings })) => {
-                return Self { state: PolicyState::Ok, snapshot, files: Some(files), faults: Vec::new(), warnings };
-            }
+    fn choose(seen: &Reading, kept: &Kept, rollback: Option<&Record>, options: &Options, now: SystemTime) -> Self {
+        let written = compile_files(seen.clone(), options, now);
+        if let Some(first) =
+            rollback.and_then(|rollback| Self::rolled_back(seen, &written, kept, rollback, options, now))
+        {
+            return first;
+        }
+        let faults = match written {
+            Ok(found) => return Self::of(PolicyState::Ok, found, Vec::new()),
             Err(found) => faults_of(found),
         };
-        let Ok((files, Compiled { snapshot, warnings })) = compile(last_good.load()) else {
-            let snapshot = Snapshot::deny_all(options);
-            return Self { state: PolicyState::DenyAll, snapshot, files: None, faults, warnings: Vec::new() };
-        };
-        Self { state: PolicyState::Degraded, snapshot, files: Some(files), faults, warnings }
+        if let Ok(found) = compile_files(kept.last_good(), options, now) {
+            return Self::of(PolicyState::Degraded, found, faults);
+        }
+        let snapshot = Snapshot::deny_all(options);
+        Self { state: PolicyState::DenyAll, snapshot, files: None, faults, warnings: Vec::new() }
     }
+
+    /// What a rollback put in force, unless the files changed since and are good, or its own can no longer be had.
+    fn rolled_back(
+        seen: &Reading,
+        written: &Result<(Vec<Source>, Compiled), Vec<Diagnostic>>,
+        kept: &Kept,
+        rollback: &Record,
+        options: &Options,
+        now: SystemTime,
+    ) -> Option<Self> {
+        if written.is_ok() && !rollback.overrides(seen) {
+            return None;
+        }
+        let found = compile_files(kept.files(rollback.generation())?, options, now);
+        let found =
+            found.inspect_err(|_| error!(of = rollback.generation(), "the rollback's files cannot be had")).ok()?;
+        let faults = written.as_ref().err().cloned().map(faults_of);
+        Some(Self::of(PolicyState::RolledBack, found, faults.unwrap_or_default()))
+    }
+
+    fn of(state: PolicyState, (files, compiled): (Vec<Source>, Compiled), faults: Vec<Diagnostic>) -> Self {
+        let Compiled { snapshot, warnings } = compiled;
+        Self { state, snapshot, files: Some(files), faults, warnings }
+    }
+}
+
+/// The files of a reading, and what they compile to.
+fn compile_files(
+    reading: Reading,
+    options: &Options,
+    now: SystemTime,
+) -> Result<(Vec<Source>, Compiled), Vec<Diagnostic>> {
+    let files = reading?;
+    load(files.clone(), options, now).map(|compiled| (files, compiled))
 }
 
 fn log_start(status: &PolicyStatus) {
@@ -280,6 +423,7 @@ fn log_start(status: &PolicyStatus) {
     let first = first_line(faults);
     match status.state {
         PolicyState::Ok => info!(%digest, rules, warnings = warnings.len(), "policy in force"),
+        PolicyState::RolledBack => warn!(rules, first, "an earlier policy is in force by a rollback"),
         PolicyState::Degraded => error!(rules, first, "the policy has faults; the last good one is in force"),
         PolicyState::DenyAll => error!(first, "no valid policy; everything is denied"),
     }
@@ -312,139 +456,4 @@ pub(super) fn same(a: &Reading, b: &Reading) -> bool {
 const EMBEDDED_NAME: &str = "built-in policy";
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use tempfile::TempDir;
-
-    use super::*;
-    use crate::name::DomainName;
-    use crate::policy::document::Mode;
-
-    const GOOD: &str = "version = 1\n[[registry]]\nname = \"r\"\nhosts = [\"a.example\"]\n";
-
-    fn start(root: &TempDir, text: Option<&str>) -> Reloader {
-        let folder = root.path().join("policy.d");
-        fs::create_dir_all(&folder).unwrap();
-        match text {
-            Some(text) => fs::write(folder.join("a.toml"), text).unwrap(),
-            None => fs::remove_dir_all(&folder).unwrap(),
-        }
-        let options = Options { mode: Mode::Audit, ..Options::default() };
-        Reloader::start(Origin::Directory(folder), options, &root.path().join("state"), Arc::new(SystemClock))
-    }
-
-    fn resolves(reloader: &Reloader, name: &str) -> bool {
-        let name: DomainName = name.parse().unwrap();
-        reloader.store().current().snapshot.judge_as(None, name.as_name()).verdict.resolves()
-    }
-
-    #[test]
-    fn a_start_with_a_good_policy_is_ok() {
-        let root = tempfile::tempdir().unwrap();
-        let status = start(&root, Some(GOOD)).store().status();
-        assert_eq!((status.state, status.generation, status.rules), (PolicyState::Ok, 1, 1));
-        assert!(status.faults.is_empty());
-    }
-
-    #[test]
-    fn a_start_with_a_faulty_policy_takes_the_last_good_one_and_is_degraded() {
-        let root = tempfile::tempdir().unwrap();
-        start(&root, Some(GOOD));
-        for text in [Some("version = 2"), Some(""), None] {
-            let reloader = start(&root, text);
-            let status = reloader.store().status();
-            assert_eq!((status.state, status.rules), (PolicyState::Degraded, 1), "{text:?}");
-            assert!(!status.faults.is_empty());
-            assert!(resolves(&reloader, "a.example"));
-        }
-    }
-
-    #[test]
-    fn a_start_without_any_good_policy_denies_everything_even_under_audit() {
-        let root = tempfile::tempdir().unwrap();
-        let reloader = start(&root, Some("version = 2"));
-        assert_eq!(reloader.store().status().state, PolicyState::DenyAll);
-        assert!(!resolves(&reloader, "a.example"));
-        assert!(resolves(&reloader, "localhost"));
-    }
-
-    #[test]
-    fn deny_all_ends_with_the_first_good_policy_and_not_with_another_faulty_one() {
-        let root = tempfile::tempdir().unwrap();
-        let mut reloader = start(&root, Some("version = 2"));
-        reloader.reload(reloader.origin().read(), Cause::Signal);
-        assert_eq!(reloader.store().status().state, PolicyState::DenyAll);
-        fs::write(root.path().join("policy.d/a.toml"), GOOD).unwrap();
-        reloader.reload(reloader.origin().read(), Cause::Signal);
-        let status = reloader.store().status();
-        assert_eq!((status.state, status.generation, status.refused), (PolicyState::Ok, 2, 1));
-        assert!(status.faults.is_empty());
-    }
-
-    #[test]
-    fn an_applied_policy_is_the_next_last_good_one_and_a_refused_one_is_not() {
-        let root = tempfile::tempdir().unwrap();
-        let mut reloader = start(&root, Some(GOOD));
-        for text in [&GOOD.replace("a.example", "b.example"), "version = 2"] {
-            fs::write(root.path().join("policy.d/a.toml"), text).unwrap();
-            reloader.reload(reloader.origin().read(), Cause::Control);
-        }
-        let again = start(&root, Some("version = 2"));
-        assert_eq!(again.store().current().snapshot.rules().next().unwrap().pattern().to_string(), "b.example");
-    }
-
-    #[test]
-    fn a_state_directory_that_cannot_be_written_is_a_warning() {
-        let root = tempfile::tempdir().unwrap();
-        fs::write(root.path().join("state"), "a file").unwrap();
-        let status = start(&root, Some(GOOD)).store().status();
-        assert_eq!(status.state, PolicyState::Ok);
-        assert!(
-            status.warnings[0].message.starts_with("the last good policy cannot be kept"),
-            "{}",
-            status.warnings[0]
-        );
-    }
-
-    #[test]
-    fn what_is_said_of_a_refused_policy_is_its_faults_without_the_warnings_beside_them() {
-        let text = format!("{GOOD}[[registry]]\npreset = \"nonsense\"\n[[group]]\nname = \"ci\"\n");
-        let root = tempfile::tempdir().unwrap();
-        let mut reloader = start(&root, Some(&text));
-        let at_start = reloader.store().status().faults;
-        let ReloadOutcome::Refused { faults } = reloader.reload(reloader.origin().read(), Cause::Control) else {
-            panic!("a fault refuses")
-        };
-        for found in [at_start, faults, reloader.store().status().faults] {
-            assert_eq!(found.len(), 1, "{found:?}");
-            assert!(found[0].message.starts_with("unknown preset"), "{}", found[0]);
-        }
-    }
-
-    #[test]
-    fn an_entry_ends_while_the_files_have_faults() {
-        /// Past the end of the entry from the second reading on.
-        #[derive(Default)]
-        struct Late(std::sync::atomic::AtomicBool);
-        impl Clock for Late {
-            fn now(&self) -> SystemTime {
-                let is_late = self.0.swap(true, std::sync::atomic::Ordering::Relaxed);
-                if is_late { SystemTime::now() } else { SystemTime::UNIX_EPOCH }
-            }
-        }
-        let root = tempfile::tempdir().unwrap();
-        let file = root.path().join("a.toml");
-        fs::write(&file, format!("{GOOD}expires = 2001-01-01T00:00:00Z\n")).unwrap();
-        let origin = Origin::Directory(root.path().to_owned());
-        let state = root.path().join("state");
-        let mut reloader = Reloader::start(origin, Options::default(), &state, Arc::new(Late::default()));
-        assert!(resolves(&reloader, "a.example"));
-        fs::write(&file, "version = 2").unwrap();
-        reloader.reload(reloader.origin().read(), Cause::Poll);
-        assert!(resolves(&reloader, "a.example"), "a refused policy changes nothing");
-        reloader.expire();
-        assert!(!resolves(&reloader, "a.example"));
-        assert_eq!(reloader.store().status().state, PolicyState::Degraded);
-    }
-}
+mod tests;

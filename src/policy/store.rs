@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::diagnostic::Diagnostic;
+use crate::policy::rollback::Rollback;
 use crate::policy::snapshot::{Digest, Snapshot};
 
 /// Holds the policy in force.
@@ -27,7 +28,7 @@ pub struct PolicyStore {
 pub struct InForce {
     /// The policy.
     pub snapshot: Snapshot,
-    /// Counts the policies that were in force, from 1; one that decides alike does not count.
+    /// Counts the policies that were in force, from 1, over restarts; one that decides alike does not count.
     pub generation: u64,
     /// When a policy that decides like this one came into force.
     pub since: SystemTime,
@@ -41,6 +42,8 @@ pub enum PolicyState {
     Ok,
     /// The policy as it is written has faults; an earlier one is in force.
     Degraded,
+    /// An earlier policy is in force by a rollback; the policy as it is written may have faults or not.
+    RolledBack,
     /// No valid policy could be had; everything is denied.
     DenyAll,
 }
@@ -64,6 +67,8 @@ pub struct PolicyStatus {
     pub faults: Vec<Diagnostic>,
     /// What somebody should look at.
     pub warnings: Vec<Diagnostic>,
+    /// By whose rollback an earlier policy is in force.
+    pub rollback: Option<Rollback>,
     /// How often a policy came into force since the start.
     pub applied: u64,
     /// How often one was refused since the start.
@@ -72,27 +77,28 @@ pub struct PolicyStatus {
 
 impl PolicyStore {
     /// A store with its first policy.
-    pub(super) fn new(snapshot: Snapshot, state: PolicyState, since: SystemTime) -> Self {
+    pub(super) fn new(snapshot: Snapshot, state: PolicyState, generation: u64, since: SystemTime) -> Self {
         let status = PolicyStatus {
             state,
-            generation: 1,
+            generation,
             digest: snapshot.digest(),
             since,
             loaded: since,
             rules: snapshot.rule_count(),
             faults: Vec::new(),
             warnings: Vec::new(),
+            rollback: None,
             applied: 1,
             refused: 0,
         };
-        let current = ArcSwap::from_pointee(InForce { snapshot, generation: 1, since });
+        let current = ArcSwap::from_pointee(InForce { snapshot, generation, since });
         Self { current, retired: Mutex::default(), status: watch::Sender::new(status) }
     }
 
     /// A store whose policy never changes.
     pub fn fixed(snapshot: Snapshot, since: SystemTime) -> Arc<Self> {
         let state = if snapshot.is_deny_all() { PolicyState::DenyAll } else { PolicyState::Ok };
-        Arc::new(Self::new(snapshot, state, since))
+        Arc::new(Self::new(snapshot, state, 1, since))
     }
 
     /// The policy in force. A question takes it once and is judged by nothing else.

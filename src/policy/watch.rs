@@ -21,6 +21,7 @@ use tracing::{debug, error, warn};
 use crate::diagnostic::Diagnostic;
 use crate::policy::background::in_background;
 use crate::policy::compile::Compiled;
+use crate::policy::kept::KeptPolicy;
 use crate::policy::reload::{Cause, Origin, Reading, ReloadOutcome, Reloader, same};
 
 /// Looks at the policy when there is reason to.
@@ -56,14 +57,8 @@ pub struct Timing {
     pub readings: usize,
 }
 
-/// What is asked for, and who waits for the answer.
-#[derive(Debug)]
-enum Request {
-    /// The files, in force.
-    Reload(Cause, oneshot::Sender<ReloadOutcome>),
-    /// What the files would come to.
-    Preview(oneshot::Sender<Result<Compiled, Vec<Diagnostic>>>),
-}
+/// What is to be done with the files as they are now.
+type Request = Box<dyn FnOnce(&mut Reloader, Reading) + Send>;
 
 /// The events of one folder and of what stands in it.
 struct Events {
@@ -123,23 +118,12 @@ impl Watch {
         }
     }
 
-    /// Does what is asked for, whether or not the files are as they were. Whoever asked may have gone meanwhile.
+    /// Does what is asked for, whether or not the files are as they were.
     async fn answer(&mut self, request: Request) {
         self.arm().await;
         let reading = self.read().await;
         let reading = self.settle(reading).await;
-        match request {
-            Request::Reload(cause, answer) => {
-                if let Some(outcome) = self.with(move |reloader| reloader.reload(reading, cause)).await {
-                    let _ = answer.send(outcome);
-                }
-            }
-            Request::Preview(answer) => {
-                if let Some(compiled) = self.with(move |reloader| reloader.preview(reading)).await {
-                    let _ = answer.send(compiled);
-                }
-            }
-        }
+        self.with(move |reloader| request(reloader, reading)).await;
     }
 
     /// Reads until two readings agree, or often enough.
@@ -219,8 +203,7 @@ async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 impl ReloadHandle {
     /// Looks at the policy now, and tells what came of it.
     pub async fn reload(&self, cause: Cause) -> ReloadOutcome {
-        let outcome = self.ask(|answer| Request::Reload(cause, answer)).await;
-        outcome.unwrap_or_else(|| ReloadOutcome::Refused { faults: vec![stopping()] })
+        self.ask(move |reloader, reading| reloader.reload(reading, cause)).await.unwrap_or_else(unlooked)
     }
 
     /// Compiles the policy as it is written now, and puts nothing in force.
@@ -228,15 +211,44 @@ impl ReloadHandle {
     /// # Errors
     /// What a reload would be refused for.
     pub async fn preview(&self) -> Result<Compiled, Vec<Diagnostic>> {
-        self.ask(Request::Preview).await.unwrap_or_else(|| Err(vec![stopping()]))
+        let preview = self.ask(|reloader, reading| reloader.preview(reading)).await;
+        preview.unwrap_or_else(|| Err(vec![stopping()]))
     }
 
-    /// `None`: the server is stopping.
-    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
+    /// The policies that can be rolled back to, newest first; none where the server is stopping.
+    pub async fn kept(&self) -> Vec<KeptPolicy> {
+        self.ask(|reloader, _| reloader.kept()).await.unwrap_or_default()
+    }
+
+    /// Puts a kept generation in force until the policy files change; `by` asked for it.
+    pub async fn roll_back(&self, generation: u64, by: String) -> ReloadOutcome {
+        let work = move |reloader: &mut Reloader, reading| reloader.roll_back(generation, &by, reading);
+        self.ask(work).await.unwrap_or_else(unlooked)
+    }
+
+    /// Puts the policy files in force again; `by` asked for it.
+    pub async fn end_rollback(&self, by: String) -> ReloadOutcome {
+        let work = move |reloader: &mut Reloader, reading| reloader.end_rollback(&by, reading);
+        self.ask(work).await.unwrap_or_else(unlooked)
+    }
+
+    /// Has something done with the policy files as they are now; `None`: the server is stopping.
+    async fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Reloader, Reading) -> T + Send + 'static,
+    ) -> Option<T> {
         let (answer, answered) = oneshot::channel();
-        self.0.send(request(answer)).await.ok()?;
+        let request = move |reloader: &mut Reloader, reading: Reading| {
+            // Whoever asked may have gone.
+            let _ = answer.send(work(reloader, reading));
+        };
+        self.0.send(Box::new(request)).await.ok()?;
         answered.await.ok()
     }
+}
+
+fn unlooked() -> ReloadOutcome {
+    ReloadOutcome::Refused { faults: vec![stopping()] }
 }
 
 fn stopping() -> Diagnostic {

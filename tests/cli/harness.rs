@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 /// The address that the upstream gives every name.
 pub(crate) const UPSTREAM_ANSWER: [u8; 4] = [192, 0, 2, 7];
 
-/// A folder with settings and a policy, and commands that use them.
+/// A folder with settings and a policy, and commands that use them; it goes with the last of its servers.
 #[derive(Clone)]
 pub(crate) struct Place {
     folder: Arc<tempfile::TempDir>,
@@ -143,6 +143,13 @@ impl Server {
     /// The next line of the log that holds `text`.
     pub(crate) fn wait_logged(&mut self, text: &str) -> String {
         wait(&mut self.stderr, text)
+    }
+
+    /// Ends it, and starts another in the same folder.
+    pub(crate) fn restart(mut self) -> Self {
+        self.signal(Signal::SIGTERM);
+        self.wait();
+        self.place.clone().serve()
     }
 
     /// Asks for the address of `name`: response code and answer count.

@@ -8,6 +8,7 @@ mod harness;
 mod images_ca;
 mod import;
 mod review;
+mod rollback;
 mod setup;
 
 use std::fs;

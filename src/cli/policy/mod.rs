@@ -1,6 +1,7 @@
 //! `pullgate policy`: what the files say, what is in force, what a change would change.
 
 mod diff;
+mod history;
 mod test;
 mod unused;
 
@@ -83,6 +84,24 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show the last policies that were in force and are kept, to roll back to
+    ///
+    /// The server keeps the files of the last ten in its state directory.
+    ///
+    /// Exit codes: 0 also when there is none; 69 the server is not running.
+    History {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put a kept policy in force instead of the files, until those change
+    ///
+    /// The policy files are not touched. `status`, the log and the metrics say so for as long as it lasts, over restarts
+    /// too. It ends when the files change and are good, or with --end.
+    ///
+    /// Exit codes: 0 in force; 78 refused: not kept, or of no use any more; with --end: the files are faulty; 69 the
+    /// server is not running.
+    Rollback(history::Arguments),
 }
 
 pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output) -> Outcome {
@@ -92,6 +111,8 @@ pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output)
         Command::Show { path, json } => show(options, path.as_deref(), *json, output),
         Command::Unused { days, json } => unused::run(options, *days, *json, output),
         Command::Diff(arguments) => diff::run(options, arguments, output),
+        Command::History { json } => history::show(options, *json, output),
+        Command::Rollback(arguments) => history::roll_back(options, arguments, output),
     }
 }
 

@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 
 use crate::control::exchange::{self, ExchangeFault};
 use crate::control::report::{
-    CheckReport, DryRunReport, HistoryReport, LogEntry, LogReport, PolicyHistoryReport, PolicyReport, ReloadReport, Stats,
-    StatusReport, UnusedReport,
+    CheckReport, DryRunReport, HistoryReport, LogEntry, LogReport, PolicyHistoryReport, PolicyReport, ReloadReport,
+    Stats, StatusReport, UnusedReport,
 };
 
 /// A server to ask.

@@ -55,7 +55,8 @@ fn network(
     let variable = |name: &str| std::env::var(name).ok();
     let proxies = Proxies::of(variable)
         .map_err(|fault| Failure::Settings { message: fault.to_string(), hint: Some(fault.hint.clone()) })?;
-    Ok(Network::new(resolver, servers, proxies, certificates))
+    Network::new(resolver, servers, proxies, certificates)
+        .map_err(|error| Failure::Settings { message: error.to_string(), hint: None })
 }
 
 /// Who resolves a name by the policy files; where they are faulty, whoever the settings say.

@@ -73,12 +73,29 @@ pub(super) enum NoReply {
     TooSlow,
 }
 
+impl NoReply {
+    /// Whether somebody speaks TLS there, and shows a certificate that is not taken.
+    pub(super) fn is_about_certificates(&self) -> bool {
+        let Self::Tls(error) = self else { return matches!(self, Self::Certificates(_)) };
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
+    }
+}
+
 impl Network {
     /// Names are resolved with `resolver`, or with those `servers` that the policy has for one.
-    pub fn new(resolver: Arc<Resolver>, servers: ServersOf, proxies: Proxies, certificates: Certificates) -> Self {
+    ///
+    /// # Errors
+    /// There is no authority to check hosts with.
+    pub fn new(
+        resolver: Arc<Resolver>,
+        servers: ServersOf,
+        proxies: Proxies,
+        certificates: Certificates,
+    ) -> Result<Self, CertificateFault> {
         // Only names are resolved with it: what speaks TLS is set up for each host.
-        let tls = Arc::new(certificates.without_folders());
-        Self { dialer: Dialer::new(resolver, None, Vec::new(), tls), servers, proxies, certificates }
+        let tls = Arc::new(certificates.config_for("no-host-of-its-own")?);
+        Ok(Self { dialer: Dialer::new(resolver, None, Vec::new(), tls), servers, proxies, certificates })
     }
 
     /// The proxy that a target is reached through.

@@ -79,7 +79,7 @@ impl Lab {
         let mut roots = RootCertStore::empty();
         roots.add(authority).unwrap();
         let certificates = Certificates::new(roots, Machine::under("/nowhere"), None);
-        let network = Network::new(resolver().await, Box::new(|_| Vec::new()), proxies, certificates);
+        let network = Network::new(resolver().await, Box::new(|_| Vec::new()), proxies, certificates).unwrap();
         Self { ports, keyring: Keyring::default(), network, asked }
     }
 

@@ -290,8 +290,7 @@ async fn a_certificate_of_another_name_ends_the_walk() {
     let lab = Lab::new(|asked, _| open(asked, || reply(200, &[], "x"))).await;
     let walked = lab.walk(&lab.wanted("other.test:TLS/app:1")).await;
     assert!(walked.hosts[0].outcomes[0].starts_with("TLS: "), "{walked:#?}");
-    // It is on this machine, so it is asked without TLS as well; it speaks nothing else.
-    assert!(end(&walked).starts_with("http://other.test:"), "{walked:#?}");
+    assert!(end(&walked).starts_with("https://other.test:"), "nobody asks it without TLS: {walked:#?}");
 }
 
 #[tokio::test]

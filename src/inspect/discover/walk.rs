@@ -105,7 +105,7 @@ impl<'a> Walker<'a> {
         let secure = self.contact(Step::Ping, &target, &ask).await;
         let reply = match secure {
             Ok(reply) => reply,
-            Err(_) if self.network.is_here(target.host()).await => {
+            Err(error) if !error.is_about_certificates() && self.network.is_here(target.host()).await => {
                 self.security = Security::Plain;
                 let target = self.target("")?;
                 self.contact(Step::Ping, &target, &ask).await.map_err(|error| unanswered(&target, &error))?

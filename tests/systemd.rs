@@ -8,6 +8,9 @@ use pullgate::config::Environment;
 /// The units: the resolver's and the gateway's.
 const RESOLVER: &str = include_str!("../systemd/pullgate.service");
 const GATEWAY: &str = include_str!("../systemd/pullgate-gateway.service");
+/// What looks whether presets have drifted, and what starts it.
+const DISCOVER: &str = include_str!("../systemd/pullgate-discover.service");
+const DISCOVER_TIMER: &str = include_str!("../systemd/pullgate-discover.timer");
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pullgate");
 
 /// The values of a setting of a unit.
@@ -22,9 +25,13 @@ fn pullgate(arguments: &[&str]) -> Output {
 
 #[test]
 fn every_command_of_the_unit_exists() {
-    for (unit, setting) in
-        [(RESOLVER, "ExecStart"), (RESOLVER, "ExecReload"), (GATEWAY, "ExecStart"), (GATEWAY, "ExecReload")]
-    {
+    for (unit, setting) in [
+        (RESOLVER, "ExecStart"),
+        (RESOLVER, "ExecReload"),
+        (GATEWAY, "ExecStart"),
+        (GATEWAY, "ExecReload"),
+        (DISCOVER, "ExecStart"),
+    ] {
         let commands = values(unit, setting);
         assert_eq!(commands.len(), 1, "{setting}");
         let words: Vec<&str> = commands[0].split_whitespace().collect();
@@ -70,10 +77,18 @@ fn the_unit_s_folders_are_where_the_program_looks() {
 #[test]
 fn the_unit_s_user_is_made_by_its_sysusers_file() {
     let users = include_str!("../systemd/sysusers.d/pullgate.conf");
-    for unit in [RESOLVER, GATEWAY] {
+    for unit in [RESOLVER, GATEWAY, DISCOVER] {
         for setting in ["User", "Group"] {
             let user = values(unit, setting)[0];
             assert!(users.lines().any(|line| line.starts_with(&format!("u {user} "))), "{setting} {user}");
         }
     }
+}
+
+#[test]
+fn nothing_starts_the_look_at_the_presets_but_its_timer_and_that_only_where_it_is_enabled() {
+    assert!(values(DISCOVER, "WantedBy").is_empty(), "it has no place in the boot of a machine");
+    assert_eq!(values(DISCOVER_TIMER, "WantedBy"), ["timers.target"]);
+    assert_eq!(values(DISCOVER, "Type"), ["oneshot"]);
+    assert_eq!(values(DISCOVER, "SuccessExitStatus"), ["69"], "without a network nothing is known to be lacking");
 }

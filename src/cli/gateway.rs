@@ -37,7 +37,7 @@ pub(super) fn run(options: &Options, output: &mut Output) -> Outcome {
     serve::run_as(Role::Gateway, &loaded, output)
 }
 
-/// Gives the process its own state, socket and metrics: those of the settings are the resolver's.
+/// Gives the process its own state, socket and metrics: those of the settings are the resolver's, as is the log's file.
 fn own_things(loaded: &mut Loaded, options: &Options) -> Result<(), Failure> {
     let settings = &mut loaded.settings;
     let Some(gateway) = settings.gateway.as_ref() else {
@@ -48,6 +48,8 @@ fn own_things(loaded: &mut Loaded, options: &Options) -> Result<(), Failure> {
         return Err(no_gateway("the gateway is part of `pullgate serve`", hint));
     }
     settings.metrics = gateway.metrics;
+    // The file is the resolver's user's; who reads dnstap waits for questions.
+    (settings.log.file, settings.dnstap) = (None, None);
     let environment = Environment::of_process();
     settings.policy.state = environment.gateway_state();
     if !options.names_socket() {

@@ -110,6 +110,8 @@ async fn reload(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest>
     if query.parsed("dry-run", "true or false")? == Some(true) {
         return Ok(dry_run(api).await);
     }
+    // As at SIGHUP: it is what `systemctl reload` does, and so what rotates logs.
+    api.metrics.lines.reopen().ask();
     Ok(outcome(api.reload.reload(Cause::Control).await))
 }
 

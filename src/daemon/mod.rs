@@ -272,9 +272,9 @@ impl Daemon {
         }
         core.spawn(succeed(self.watch.run(until_stopped(stopped.clone()))));
         let totals = Arc::clone(&self.metrics.totals);
-        let (history, lines) = (totals.history().map(Arc::clone), self.metrics.lines.clone());
+        let lines = self.metrics.lines.clone();
         let reopen = lines.reopen();
-        core.spawn(succeed(log::run(self.events, self.recent, history, lines)));
+        core.spawn(succeed(log::run(self.events, self.recent, Some(Arc::clone(&totals)), lines)));
         if let Some((settings, messages, standing)) = self.tapping {
             core.spawn(succeed(dnstap::run(settings, messages, standing)));
         }

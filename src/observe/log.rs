@@ -11,20 +11,17 @@ use tracing::info;
 
 use crate::event::{Decision, Event, EventRule, Subject};
 use crate::name::DomainName;
-use crate::observe::history::History;
 use crate::observe::pulls::{Pull, Pulls};
 use crate::observe::query_log::QueryLog;
 use crate::observe::recent::{LogEntry, Recent, RuleReport, VerdictWord};
+use crate::observe::totals::Totals;
 use crate::record_type;
 
 /// Takes events until their last sender is gone: each into `recent`, and within the limit into the log, or each into the
-/// log's own file. What a client asked for before a name that nothing lists is told to the `history`, too.
-pub async fn run(
-    mut events: mpsc::Receiver<Event>,
-    recent: Arc<Recent>,
-    history: Option<Arc<History>>,
-    lines: QueryLog,
-) {
+/// log's own file. What a client asked for before a name that nothing lists is told to the history of `totals`, too, which
+/// are then brought to their end: nobody is left who could decide anything.
+pub async fn run(mut events: mpsc::Receiver<Event>, recent: Arc<Recent>, totals: Option<Arc<Totals>>, lines: QueryLog) {
+    let history = totals.as_ref().and_then(|totals| totals.history());
     let (mut limiter, mut pulls) = (Limiter::default(), Pulls::default());
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -33,8 +30,8 @@ pub async fn run(
             event = events.recv() => {
                 let Some(event) = event else { break };
                 let after = pulls.follow(&event);
-                if let (Some(history), Some(pull)) = (&history, &after) {
-                    history.note(event.client.ip(), &event.name, pull);
+                if let (Some(history), Some(pull)) = (history, &after) {
+                    history.note(&event, pull);
                 }
                 if !event.wanted {
                     continue;
@@ -50,8 +47,14 @@ pub async fn run(
         }
     }
     limiter.close_all().iter().for_each(Suppressed::log);
-    // It waits for the thread that writes, which no thread should that answers.
-    let _panic = tokio::task::spawn_blocking(move || lines.flush()).await;
+    // It waits for a disk, which no thread should that answers.
+    let _panic = tokio::task::spawn_blocking(move || {
+        lines.flush();
+        if let Some(totals) = totals {
+            totals.finish();
+        }
+    })
+    .await;
 }
 
 fn log(event: &Event, after: Option<&Pull>) {

@@ -75,6 +75,14 @@ impl Totals {
         read(&sums)
     }
 
+    /// Adds up, and has all of it written.
+    pub(super) fn finish(&self) {
+        self.read(|_| ());
+        if let Some(history) = &self.history {
+            history.write();
+        }
+    }
+
     /// Adds up what the tables have.
     fn collect(&self, sums: &mut Sums) {
         let now = SystemTime::now();
@@ -96,8 +104,8 @@ impl Totals {
     }
 }
 
-/// Adds up once a second, and has the history written now and then, until `stopped`; then once more. Other threads than
-/// those that answer do it.
+/// Adds up once a second, and has the history written now and then, until `stopped`. Other threads than those that answer
+/// do it.
 pub async fn run(totals: Arc<Totals>, stopped: impl Future<Output = ()>) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -111,19 +119,12 @@ pub async fn run(totals: Arc<Totals>, stopped: impl Future<Output = ()>) {
         unwritten = (unwritten + 1) % TICKS_BETWEEN_WRITES;
         work(&totals, unwritten == 0).await;
     }
-    work(&totals, true).await;
 }
 
 async fn work(totals: &Arc<Totals>, writes: bool) {
     let totals = Arc::clone(totals);
     // A panic is counted and logged by the process's panic hook; the next turn goes on with what is there.
-    let _panic = spawn_blocking(move || {
-        totals.read(|_| ());
-        if let (Some(history), true) = (&totals.history, writes) {
-            history.write();
-        }
-    })
-    .await;
+    let _panic = spawn_blocking(move || if writes { totals.finish() } else { totals.read(|_| ()) }).await;
 }
 
 impl Sums {

@@ -57,15 +57,21 @@ def dnstap_is_read_by_its_own_tools(lab):
 
 @case
 def a_rotated_log_goes_on_in_a_new_file(lab):
-    """`[log] file`: renamed and SIGHUP, as logrotate does it: lines before in the old file, lines after in a new one."""
+    """`[log] file`: renamed, then SIGHUP or a reload, as logrotate does it: lines after that are in a new file."""
     log = lab.folder / "queries.log"
     server = lab.serve(POLICY, sections={"log": {"queries": '"all"', "format": '"json"', "file": f'"{log}"'}})
     server.dig("registry.example")
     wait_until(lambda: log.stat().st_size > 0, 5, "logged")
-    log.rename(lab.folder / "queries.log.1")
-    server.signal(signal.SIGHUP)
-    wait_until(lambda: server.dig("denied.example").rcode == "NXDOMAIN" and log.exists(), 5, "a new file")
-    wait_until(lambda: log.stat().st_size > 0, 5, "logged again")
-    names = lambda path: {json.loads(line)["name"] for line in path.read_text().splitlines()}
-    equal((names(lab.folder / "queries.log.1") - {"denied.example"}, names(log)), ({"registry.example"}, {"denied.example"}))
+    rotate(server, log, "1", lambda: server.signal(signal.SIGHUP))
+    rotate(server, log, "2", lambda: server.command("reload"))
     check("query denied" not in server.output(), "the lines are in the file alone")
+
+
+def rotate(server, log, number, tell):
+    """Renames the log and tells the server, whose next line is in a new file."""
+    name, names = f"denied{number}.example", lambda path: [json.loads(line)["name"] for line in path.read_text().splitlines()]
+    old = log.with_suffix(f".{number}")
+    log.rename(old)
+    tell()
+    wait_until(lambda: server.dig(name).rcode == "NXDOMAIN" and log.exists() and name in names(log), 5, "a new file")
+    check(set(names(log)) == {name} and names(old)[-1] != "", (names(old), names(log)))

@@ -12,7 +12,6 @@ mod report;
 mod since;
 mod store;
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -27,8 +26,8 @@ use self::pending::Pending;
 use self::store::Store;
 pub use self::store::StoreError;
 use crate::config;
+use crate::event::Event;
 use crate::event::tally::Counted;
-use crate::name::DomainName;
 use crate::observe::pulls::Pull;
 use crate::observe::rule_hits::RuleKey;
 
@@ -84,9 +83,9 @@ impl History {
         self.dropped.fetch_add(lost, Ordering::Relaxed);
     }
 
-    /// Notes what `client` asked for shortly before `name`.
-    pub(super) fn note(&self, client: IpAddr, name: &DomainName, pull: &Pull) {
-        lock(&self.pending).note(client, name, pull);
+    /// Notes what the client of `event` asked for shortly before the name in it, which nothing lists.
+    pub(super) fn note(&self, event: &Event, pull: &Pull) {
+        lock(&self.pending).note(event, pull);
     }
 
     /// Writes what is pending, and removes what is too old or too much. What cannot be written is dropped.
@@ -98,7 +97,10 @@ impl History {
         let oldest = SystemTime::now().checked_sub(self.keep).map_or(0, seconds);
         let mut store = lock(&self.store);
         match store.write(&pending, oldest, self.size) {
-            Ok(()) => self.failing.store(false, Ordering::Relaxed),
+            Ok(unmatched) => {
+                lock(&self.pending).take_back(unmatched);
+                self.failing.store(false, Ordering::Relaxed);
+            }
             Err(error) => {
                 self.dropped.fetch_add(pending.count(), Ordering::Relaxed);
                 self.complain(&error);

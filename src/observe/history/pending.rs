@@ -6,8 +6,9 @@ use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
 
-use crate::event::Decision;
+use super::seconds;
 use crate::event::tally::{Cause, Counted};
+use crate::event::{Decision, Event};
 use crate::name::DomainName;
 use crate::observe::pulls::Pull;
 use crate::observe::rule_hits::RuleKey;
@@ -18,7 +19,8 @@ use crate::policy::snapshot::GroupRef;
 pub(super) struct Pending {
     pub(super) rows: HashMap<Topic, Times>,
     pub(super) rules: HashMap<RuleKey, Times>,
-    pulls: HashMap<(IpAddr, DomainName), Pull>,
+    /// What was asked for before: told by way of the log, and so maybe later than what it is about.
+    pub(super) pulls: HashMap<Topic, Pull>,
     /// The names that each client has had in the hour under way, as hashes.
     names: HashMap<IpAddr, HashSet<u64>>,
     hasher: RandomState,
@@ -107,11 +109,25 @@ impl Pending {
         0
     }
 
-    /// Notes what a client asked for shortly before a name.
-    pub(super) fn note(&mut self, client: IpAddr, name: &DomainName, pull: &Pull) {
+    /// Notes what the client of `event` asked for shortly before a name that nothing lists.
+    pub(super) fn note(&mut self, event: &Event, pull: &Pull) {
+        let topic = Topic {
+            hour: seconds(event.at) / 3600,
+            about: Some((event.client.ip(), Some(event.name.clone()))),
+            group: event.group.clone(),
+            decision: event.decision,
+            cause: Cause::Unlisted,
+            rule: None,
+        };
         if self.pulls.len() < MAX_PULLS {
-            self.pulls.insert((client, name.clone()), pull.clone());
+            self.pulls.insert(topic, pull.clone());
         }
+    }
+
+    /// Takes back notes about rows that are still to come; those of hours that are over are forgotten.
+    pub(super) fn take_back(&mut self, pulls: impl IntoIterator<Item = (Topic, Pull)>) {
+        let current = self.hour;
+        self.pulls.extend(pulls.into_iter().filter(|(topic, _)| topic.hour >= current));
     }
 
     /// All of it; what clients have had of the hour stays.
@@ -122,19 +138,12 @@ impl Pending {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.rows.is_empty() && self.pulls.is_empty()
     }
 
     /// How many decisions there are.
     pub(super) fn count(&self) -> u64 {
         self.rows.values().map(|times| times.count).sum()
-    }
-
-    /// What the client of a row asked for shortly before its name.
-    pub(super) fn pull(&self, topic: &Topic) -> Option<&Pull> {
-        let (client, Some(name)) = topic.about.as_ref()? else { return None };
-        let is_unlisted = topic.cause == Cause::Unlisted;
-        self.pulls.get(&(*client, name.clone())).filter(|_| is_unlisted)
     }
 }
 

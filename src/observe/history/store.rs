@@ -98,13 +98,25 @@ impl Store {
         self.began
     }
 
-    /// Adds what is pending, and removes what is from before `oldest`, or too much for `size` bytes.
-    pub(super) fn write(&mut self, pending: &Pending, oldest: u64, size: u64) -> Result<(), StoreError> {
+    /// Adds what is pending, and removes what is from before `oldest`, or too much for `size` bytes. The notes about rows
+    /// that there are none of yet come back.
+    pub(super) fn write(
+        &mut self,
+        pending: &Pending,
+        oldest: u64,
+        size: u64,
+    ) -> Result<Vec<(Topic, Pull)>, StoreError> {
+        let mut unmatched = Vec::new();
         let transaction = self.database()?.begin_write()?;
         {
             let mut rows = transaction.open_table(ROWS)?;
             for (topic, times) in &pending.rows {
-                add_row(&mut rows, topic, *times, pending.pull(topic))?;
+                add_row(&mut rows, topic, *times)?;
+            }
+            for (topic, pull) in &pending.pulls {
+                if !note_pull(&mut rows, topic, pull)? {
+                    unmatched.push((topic.clone(), pull.clone()));
+                }
             }
             rows.retain_in((0, "")..(hour_number(oldest / 3600), ""), |_, _| false)?;
             let mut rules = transaction.open_table(RULES)?;
@@ -113,7 +125,8 @@ impl Store {
             }
         }
         transaction.commit()?;
-        self.keep_within(size)
+        self.keep_within(size)?;
+        Ok(unmatched)
     }
 
     /// Has `read` see every row from `since` on, oldest hour first.
@@ -256,23 +269,29 @@ fn put_aside(path: &Path, reason: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn add_row(
-    rows: &mut redb::Table<'_, RowKey, RowValue>,
-    topic: &Topic,
-    mut times: Times,
-    pull: Option<&Pull>,
-) -> Result<(), StoreError> {
+fn add_row(rows: &mut redb::Table<'_, RowKey, RowValue>, topic: &Topic, mut times: Times) -> Result<(), StoreError> {
     let (hour, key) = (hour_number(topic.hour), topic_text(topic));
-    let mut after = pull.map(|pull| serde_json::to_string(pull).unwrap_or_default()).unwrap_or_default();
+    let mut after = String::new();
     if let Some(known) = rows.get((hour, key.as_str()))? {
         let (count, first, last, known_after) = known.value();
         times.merge(Times { count, first, last });
-        if after.is_empty() {
-            known_after.clone_into(&mut after);
-        }
+        known_after.clone_into(&mut after);
     }
     rows.insert((hour, key.as_str()), (times.count, times.first, times.last, after.as_str()))?;
     Ok(())
+}
+
+/// Adds to a row what was asked for before; `false`: there is none.
+fn note_pull(rows: &mut redb::Table<'_, RowKey, RowValue>, topic: &Topic, pull: &Pull) -> Result<bool, StoreError> {
+    let (hour, key) = (hour_number(topic.hour), topic_text(topic));
+    let after = serde_json::to_string(pull).unwrap_or_default();
+    let known = rows.get((hour, key.as_str()))?.map(|known| {
+        let (count, first, last, _) = known.value();
+        (count, first, last)
+    });
+    let Some((count, first, last)) = known else { return Ok(false) };
+    rows.insert((hour, key.as_str()), (count, first, last, after.as_str()))?;
+    Ok(true)
 }
 
 fn add_rule(

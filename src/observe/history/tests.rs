@@ -96,18 +96,43 @@ fn a_search_takes_what_it_names_and_no_look_alike() {
 }
 
 #[test]
-fn an_unlisted_name_has_the_registry_that_was_asked_for_before() {
+fn an_unlisted_name_has_the_registry_that_was_asked_for_before_however_late_that_is_told() {
     let lab = Lab::new();
     let pull = Pull { name: "registry.example".to_owned(), registry: "lab".to_owned(), rule: None };
-    let name = "cdn.elsewhere.example".parse().unwrap();
-    lab.history.note(CI.into(), &name, &pull);
-    lab.ask(CI, "cdn.elsewhere.example", SystemTime::now());
+    let now = SystemTime::now();
+    lab.ask(CI, "cdn.elsewhere.example", now);
+    lab.history.write();
+    lab.history.note(&event("cdn.elsewhere.example", now), &pull);
+    lab.history.note(&event("later.elsewhere.example", now), &pull);
+    lab.history.write();
+    lab.ask(CI, "later.elsewhere.example", now);
     let lab = lab.reopened();
-    lab.ask(CI, "cdn.elsewhere.example", SystemTime::now());
+    lab.ask(CI, "cdn.elsewhere.example", now);
     let stats = lab.history.stats(&Search::default(), 10).unwrap();
     let denied = &stats.denied[0];
     assert_eq!((denied.count, denied.after.as_ref(), denied.clients.as_slice()), (2, Some(&pull), &[CI.into()][..]));
     assert_eq!(denied.line.as_deref(), Some(r#"redirects = ["cdn.elsewhere.example"]"#));
+    assert_eq!((stats.denied[1].count, stats.denied[1].after.as_ref()), (1, Some(&pull)));
+}
+
+/// What the log is told of a denied question of [`CI`]'s.
+fn event(name: &str, at: SystemTime) -> Event {
+    let address = |ip: [u8; 4]| std::net::SocketAddr::from((ip, 53));
+    Event {
+        at,
+        client: address(CI),
+        listener: address([127, 0, 0, 1]),
+        transport: "udp",
+        name: name.parse().unwrap(),
+        subject: crate::event::Subject::Question { record_type: 1, rcode: 3 },
+        decision: crate::event::Decision::Deny,
+        bearing: crate::event::Bearing::Unlisted,
+        wanted: true,
+        reason: String::new(),
+        group: Some("ci".to_owned()),
+        entry: None,
+        rule: None,
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::failure::{self, Failure};
 use super::options::{self, Options};
 use super::output::Output;
-use super::{ExitCode, Outcome, compiled};
+use super::{ExitCode, Outcome, compiled, overlay};
 use crate::control::explain::{self, ImageQuestion, OnBehalf, Question, UnknownGroup};
 use crate::control::report::{Asked, Badge, CheckReport, VerdictWord};
 use crate::name::DomainName;
@@ -73,8 +73,10 @@ pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output)
         reports.push(match subject {
             Subject::Name(name) => {
                 let question = arguments.question(name);
-                let report = explain::check(&snapshot, &question, &loaded.settings.server.record_types);
-                with_log(report?, options)?
+                let report = explain::check(&snapshot, &question, &loaded.settings.server.record_types)?;
+                let report = with_log(report, options)?;
+                // A folder that is named is not what a server has in force.
+                if options.policy().is_some() { report } else { with_overlay(report, &question, options)? }
             }
             Subject::Image(image) => check_image(&snapshot, &arguments.image_question(image), options)?,
         });
@@ -147,6 +149,19 @@ fn with_log(report: CheckReport, options: &Options) -> Result<CheckReport, Failu
     Ok(report.with_log(&entries))
 }
 
+/// The verdict of a running server where an overlay makes it: the files know nothing of those.
+fn with_overlay(report: CheckReport, question: &Question, options: &Options) -> Result<CheckReport, Failure> {
+    let whose = match &question.on_behalf {
+        OnBehalf::Client(client) => ("client", client.to_string()),
+        OnBehalf::Group(group) => ("group", group.clone()),
+    };
+    let kind = question.record_type.map(|number| ("type", record_type::name(number).to_string()));
+    let query: Vec<(&str, String)> = [("name", report.name.clone()), whose].into_iter().chain(kind).collect();
+    let client = options.client()?;
+    let told = options::block_on(async { Ok(client.check(&query).await.ok()) })?;
+    Ok(told.filter(|told| told.overlay.is_some()).unwrap_or(report))
+}
+
 fn print(report: &CheckReport, output: &mut Output) -> Result<(), Failure> {
     let access = report.access.as_ref().map(|access| format!("{access} ")).unwrap_or_default();
     writeln!(output, "{:5}  {access}{}  {}", report.verdict, report.name, report.reason)?;
@@ -158,6 +173,9 @@ fn print(report: &CheckReport, output: &mut Output) -> Result<(), Failure> {
     }
     if let Some(category) = &report.category {
         writeln!(output, "       category: {category}")?;
+    }
+    if let Some(overlay) = &report.overlay {
+        writeln!(output, "       overlay: {}", overlay::line(overlay))?;
     }
     for (label, text) in [("note", &report.note), ("hint", &report.hint)] {
         if let Some(text) = text {

@@ -12,6 +12,7 @@ mod log;
 mod man;
 mod options;
 mod output;
+mod overlay;
 mod policy;
 mod preset;
 mod reload;
@@ -49,6 +50,10 @@ enum Command {
     Status(status::Arguments),
     Log(log::Arguments),
     Stats(stats::Arguments),
+    Allow(overlay::AllowArguments),
+    Block(overlay::BlockArguments),
+    Mode(overlay::ModeArguments),
+    Overlay(overlay::ListArguments),
     Preset(preset::Arguments),
     Discover(discover::Arguments),
     Doctor(doctor::Arguments),
@@ -82,6 +87,10 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Outcome {
         Some(Command::Status(arguments)) => status::run(options, arguments, output),
         Some(Command::Log(arguments)) => log::run(options, arguments, output),
         Some(Command::Stats(arguments)) => stats::run(options, arguments, output),
+        Some(Command::Allow(arguments)) => overlay::allow(options, arguments, output),
+        Some(Command::Block(arguments)) => overlay::block(options, arguments, output),
+        Some(Command::Mode(arguments)) => overlay::mode(options, arguments, output),
+        Some(Command::Overlay(arguments)) => overlay::list(options, arguments, output),
         Some(Command::Preset(arguments)) => preset::run(arguments, output),
         Some(Command::Discover(arguments)) => discover::run(options, arguments, output),
         Some(Command::Doctor(arguments)) => doctor::run(options, arguments, output),
@@ -100,9 +109,17 @@ fn used_options(command: Option<&Command>) -> &'static [&'static str] {
         None | Some(Command::Serve(_)) => &["--config", "--policy", "--listen", "--socket"],
         Some(Command::Check(_)) => &["--config", "--policy"],
         Some(Command::Policy(_) | Command::Gateway(_) | Command::Discover(_)) => &["--config", "--policy", "--socket"],
-        Some(Command::Reload(_) | Command::Status(_) | Command::Log(_) | Command::Stats(_) | Command::Doctor(_)) => {
-            &["--config", "--socket"]
-        }
+        Some(
+            Command::Reload(_)
+            | Command::Status(_)
+            | Command::Log(_)
+            | Command::Stats(_)
+            | Command::Doctor(_)
+            | Command::Allow(_)
+            | Command::Block(_)
+            | Command::Mode(_)
+            | Command::Overlay(_),
+        ) => &["--config", "--socket"],
         Some(Command::Setup(_)) => &["--config", "--listen"],
         Some(Command::Images(arguments)) => arguments.used_options(),
         Some(Command::Preset(_) | Command::Completions(_) | Command::Man(_)) => &[],
@@ -130,6 +147,7 @@ Examples:
   pullgate log --follow                        what is being denied, live
   pullgate stats --since 24h                   what was denied most in the last day
   pullgate discover ghcr.io/a/b                which hosts a pull needs, and what to add for them
+  pullgate allow quay.io --for 2h              on top of the policy, for a while
   pullgate doctor                              is it in force here, and what gets round it
   pullgate setup                               how to make this machine's clients ask it
 

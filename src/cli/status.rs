@@ -5,7 +5,7 @@ use std::io::Write;
 use super::failure::{self, Failure};
 use super::options::{self, Options};
 use super::output::{Output, counted};
-use super::{ExitCode, Outcome};
+use super::{ExitCode, Outcome, overlay};
 use crate::control::report::{FaultReport, ListenReport, RollbackReport, State, StatusReport};
 use crate::diagnostic::Severity;
 
@@ -41,6 +41,9 @@ fn print(report: &StatusReport, output: &mut Output) -> Result<(), Failure> {
     writeln!(output, "           in force since {} ({})", report.since, age(&report.since))?;
     if let Some(RollbackReport { generation, since, by }) = &report.rollback {
         writeln!(output, "           rolled back to generation {generation} by {by} at {since} ({} ago)", age(since))?;
+    }
+    for overlay in &report.overlays {
+        writeln!(output, "  overlay  {}", overlay::line(overlay))?;
     }
     for line in listeners(&report.listen) {
         writeln!(output, "  listens  {line}")?;

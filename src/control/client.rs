@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 
 use crate::control::exchange::{self, ExchangeFault};
 use crate::control::report::{
-    CheckReport, DryRunReport, HistoryReport, LogEntry, LogReport, PolicyHistoryReport, PolicyReport, ReloadReport,
-    Stats, StatusReport, UnusedReport,
+    CheckReport, DryRunReport, HistoryReport, LogEntry, LogReport, OverlayOutcomeReport, OverlayReport, OverlaysReport,
+    PolicyHistoryReport, PolicyReport, ReloadReport, Stats, StatusReport, UnusedReport,
 };
 
 /// A server to ask.
@@ -101,6 +101,22 @@ impl Client {
             None => ("end", "true".to_owned()),
         };
         self.ask(Method::POST, &with_query("/v1/policy/rollback", &[query])).await
+    }
+
+    /// What is on top of the policy files.
+    pub async fn overlays(&self) -> Result<Vec<OverlayReport>, ClientError> {
+        self.get("/v1/overlay").await.map(|report: OverlaysReport| report.overlays)
+    }
+
+    /// Puts a change on top of the policy in force; `query` holds `kind`, `what` and perhaps `group`, `for`, `ticket` and
+    /// `reason`. What is refused is a report, not an error.
+    pub async fn put_overlay(&self, query: &[(&str, String)]) -> Result<OverlayOutcomeReport, ClientError> {
+        self.ask(Method::POST, &with_query("/v1/overlay", query)).await
+    }
+
+    /// Ends such a change; `query` holds `kind`, `what` and perhaps `group`.
+    pub async fn end_overlay(&self, query: &[(&str, String)]) -> Result<OverlayOutcomeReport, ClientError> {
+        self.ask(Method::DELETE, &with_query("/v1/overlay", query)).await
     }
 
     /// The policy in force.

@@ -117,6 +117,7 @@ fn host_report(snapshot: &Snapshot, judgement: Judgement<'_>, name: &DomainName)
         rule: rule.map(rule_report),
         category: None,
         badge: None,
+        overlay: None,
         note: None,
         hint: hint(snapshot, verdict, name),
         asked: None,
@@ -271,6 +272,7 @@ pub(super) fn policy_rule(snapshot: &Snapshot, rule: RuleRef<'_>) -> PolicyRule 
         data_path: path_word(rule.data_path()).to_owned(),
         path,
         line,
+        overlay: entry.overlay,
     }
 }
 

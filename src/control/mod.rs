@@ -5,6 +5,7 @@ pub mod client;
 pub mod diff;
 pub mod exchange;
 pub mod explain;
+mod overlay;
 mod past;
 pub mod report;
 pub mod server;

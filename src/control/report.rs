@@ -33,6 +33,9 @@ pub struct StatusReport {
     /// By whose rollback an earlier policy is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback: Option<RollbackReport>,
+    /// What is on top of it for a while.
+    #[serde(default)]
+    pub overlays: Vec<OverlayReport>,
     /// Why the files on disk are not in force.
     pub faults: Vec<FaultReport>,
     /// What somebody should look at in the files in force.
@@ -68,6 +71,63 @@ pub struct RollbackReport {
     pub since: String,
     /// Who asked for it.
     pub by: String,
+}
+
+/// A change on top of the policy files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverlayReport {
+    /// Tells it from the others; its rule stands at `overlay-` and this.
+    pub id: u64,
+    /// `allow`, `block` or `mode`.
+    pub kind: String,
+    /// The name, the pattern, or `enforce` or `audit`.
+    pub what: String,
+    /// The group it is for; `None`: everyone.
+    pub group: Option<String>,
+    /// Who asked for it.
+    pub by: String,
+    /// Since when, in UTC (RFC 3339).
+    pub since: String,
+    /// Until when; `None`: until it is ended.
+    pub until: Option<String>,
+    /// Where it was decided.
+    pub ticket: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// `GET /v1/overlay`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverlaysReport {
+    /// In the order in which they were made.
+    pub overlays: Vec<OverlayReport>,
+}
+
+/// `POST /v1/overlay` and `DELETE /v1/overlay`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "kebab-case")]
+pub enum OverlayOutcomeReport {
+    /// It is in force.
+    InForce {
+        /// The number of the policy now in force.
+        generation: u64,
+        /// What is on top.
+        overlay: OverlayReport,
+        /// What somebody should look at.
+        warnings: Vec<FaultReport>,
+    },
+    /// It has been ended.
+    Ended {
+        /// The number of the policy now in force.
+        generation: u64,
+        /// What somebody should look at.
+        warnings: Vec<FaultReport>,
+    },
+    /// Nothing changed.
+    Refused {
+        /// Why.
+        faults: Vec<FaultReport>,
+    },
 }
 
 /// `GET /v1/policy/history`.
@@ -192,6 +252,9 @@ pub struct CheckReport {
     /// What the Hub says of the image's namespace, where that decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub badge: Option<Badge>,
+    /// The overlay that the rule, or the group's mode, is of, as a running server has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<OverlayReport>,
     /// What else to know about the verdict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -225,6 +288,36 @@ impl CheckReport {
         Self { asked, ..self }
     }
 }
+
+impl CheckReport {
+    /// The same with the overlay that decided: that of the rule, else one of the group's mode where the mode tells.
+    #[must_use]
+    pub fn with_overlays(self, overlays: &[OverlayReport]) -> Self {
+        let of_rule = |overlay: &OverlayReport| {
+            let place = format!("{OVERLAY_PLACE}{}", overlay.id);
+            self.rule
+                .as_ref()
+                .and_then(|rule| rule.path.as_ref())
+                .is_some_and(|path| path.as_os_str() == place.as_str())
+        };
+        let has_mode_told = match self.verdict {
+            VerdictWord::Audit => true,
+            VerdictWord::Deny => self.rule.is_none(),
+            VerdictWord::Allow => false,
+        };
+        let of_mode = |overlay: &OverlayReport| {
+            has_mode_told && overlay.kind == "mode" && (overlay.group.is_none() || overlay.group == self.group)
+        };
+        let found = overlays
+            .iter()
+            .find(|overlay| of_rule(overlay))
+            .or_else(|| overlays.iter().find(|overlay| of_mode(overlay)));
+        Self { overlay: found.cloned(), ..self }
+    }
+}
+
+/// How the places of overlays' rules begin; a number follows.
+const OVERLAY_PLACE: &str = "overlay-";
 
 impl Asked {
     fn of(entry: &LogEntry) -> Option<Self> {
@@ -289,6 +382,9 @@ pub struct PolicyRule {
     pub path: Option<PathBuf>,
     /// The line in it.
     pub line: Option<u32>,
+    /// The number of the overlay that it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<u64>,
 }
 
 /// One `[[images]]` of the effective policy.
@@ -436,6 +532,7 @@ mod tests {
             rule: None,
             category: None,
             badge: None,
+            overlay: None,
             note: None,
             hint: None,
             asked: None,

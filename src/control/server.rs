@@ -12,10 +12,11 @@ use tokio::task::spawn_blocking;
 use crate::control::caller;
 use crate::control::diff;
 use crate::control::explain::{self, ImageQuestion, OnBehalf, Question};
+use crate::control::overlay;
 use crate::control::past;
 use crate::control::report::{
-    DryRunReport, FaultReport, KeptReport, ListenReport, LogReport, PolicyHistoryReport, ReloadReport, RollbackReport,
-    State, StatusReport,
+    DryRunReport, FaultReport, KeptReport, ListenReport, LogReport, OverlayOutcomeReport, OverlayReport,
+    OverlaysReport, PolicyHistoryReport, ReloadReport, RollbackReport, State, StatusReport,
 };
 use crate::observe::http::{self, Head, Limits, Reply};
 use crate::observe::log::timestamp;
@@ -25,6 +26,7 @@ use crate::policy::document::Unlisted;
 use crate::policy::image_reference::ImageReference;
 use crate::policy::images::{Access, Badge};
 use crate::policy::kept::KeptPolicy;
+use crate::policy::overlay::{Change, Order};
 use crate::policy::reload::{Cause, ReloadOutcome};
 use crate::policy::rollback::Rollback;
 use crate::policy::store::{InForce, PolicyState, PolicyStatus, PolicyStore};
@@ -76,6 +78,9 @@ pub async fn serve(listener: UnixListener, api: Api) {
 
 async fn answer(api: Arc<Api>, head: Head) -> Reply {
     let (path, query) = (head.uri().path(), Parameters::of(&head));
+    if path == "/v1/overlay" {
+        return overlay(&api, &head, &query).await.unwrap_or_else(bad_request);
+    }
     let allowed = match path {
         "/v1/reload" | "/v1/policy/rollback" => Method::POST,
         "/v1/policy/history" | "/v1/status" | "/v1/check" | "/v1/policy" | "/v1/log" | "/v1/events" | "/v1/metrics"
@@ -102,7 +107,46 @@ async fn answer(api: Arc<Api>, head: Head) -> Reply {
             Err(bad) => Err(bad),
         },
     };
-    reply.unwrap_or_else(|bad| http::failure(StatusCode::BAD_REQUEST, &bad.to_string()))
+    reply.unwrap_or_else(bad_request)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the end of a chain of results")]
+fn bad_request(bad: BadRequest) -> Reply {
+    http::failure(StatusCode::BAD_REQUEST, &bad.to_string())
+}
+
+/// What is on top of the policy files: shown, added, ended.
+async fn overlay(api: &Api, head: &Head, query: &Parameters) -> Result<Reply, BadRequest> {
+    let outcome = match *head.method() {
+        Method::GET => {
+            query.only(&[])?;
+            return Ok(http::json(StatusCode::OK, &OverlaysReport { overlays: overlays(api) }));
+        }
+        Method::POST => {
+            query.only(&["kind", "what", "group", "for", "ticket", "reason"])?;
+            let text = |name| query.value(name).map(str::to_owned);
+            let time = query.value("for").map(|text| overlay::time(text).ok_or(NO_TIME)).transpose()?;
+            let by = caller::name(head).await;
+            let (group, ticket, reason) = (text("group"), text("ticket"), text("reason"));
+            api.reload.put_overlay(Order { change: query.change()?, group, by, time, ticket, reason }).await
+        }
+        Method::DELETE => {
+            query.only(&["kind", "what", "group"])?;
+            let by = caller::name(head).await;
+            api.reload.end_overlay(query.change()?, query.value("group").map(str::to_owned), by).await
+        }
+        _ => return Ok(http::wrong_method("GET, POST, DELETE")),
+    };
+    let report = OverlayOutcomeReport::from(outcome);
+    let status = match report {
+        OverlayOutcomeReport::InForce { .. } | OverlayOutcomeReport::Ended { .. } => StatusCode::OK,
+        OverlayOutcomeReport::Refused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    Ok(http::json(status, &report))
+}
+
+fn overlays(api: &Api) -> Vec<OverlayReport> {
+    api.policy.status().overlays.iter().map(OverlayReport::from).collect()
 }
 
 async fn reload(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> {
@@ -178,7 +222,7 @@ async fn dry_run(api: &Arc<Api>) -> Reply {
 
 fn status(api: &Api) -> StatusReport {
     let status = api.policy.status();
-    let PolicyStatus { state, generation, digest, since, rules, rollback, faults, warnings, .. } = status;
+    let PolicyStatus { state, generation, digest, since, rules, rollback, overlays, faults, warnings, .. } = status;
     StatusReport {
         state: State::from(state),
         generation,
@@ -188,6 +232,7 @@ fn status(api: &Api) -> StatusReport {
         rules,
         forwards_unlisted: forwarding_groups(&api.policy.current()),
         rollback: rollback.map(RollbackReport::from),
+        overlays: overlays.iter().map(OverlayReport::from).collect(),
         faults: FaultReport::all(&faults),
         warnings: FaultReport::all(&warnings),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -215,7 +260,8 @@ async fn check(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> 
     let report = aside(move || {
         let report = explain::check(&api.policy.current().snapshot, &question, &api.record_types)?;
         let filter = Filter { name: Some(question.name), ..Filter::default() };
-        Ok::<_, explain::UnknownGroup>(report.with_log(&api.recent.last(CAPACITY, &filter)))
+        let report = report.with_log(&api.recent.last(CAPACITY, &filter));
+        Ok::<_, explain::UnknownGroup>(report.with_overlays(&overlays(&api)))
     });
     Ok(match report.await {
         Some(report) => http::json(StatusCode::OK, &report?),
@@ -305,6 +351,12 @@ impl Parameters {
         self.value(parameter).map(parse).transpose()
     }
 
+    fn change(&self) -> Result<Change, BadRequest> {
+        let kind = self.value("kind").ok_or(BadRequest::Missing("kind"))?;
+        let what = self.value("what").ok_or(BadRequest::Missing("what"))?;
+        overlay::change(kind, what).ok_or(NO_CHANGE)
+    }
+
     fn image(&self) -> Result<ImageReference, BadRequest> {
         let text = self.value("image").ok_or(BadRequest::Missing("image"))?;
         ImageReference::parse(text).map_err(|_| BadRequest::Wrong { parameter: "image", expected: "an image" })
@@ -362,6 +414,11 @@ impl From<ReloadOutcome> for ReloadReport {
     }
 }
 
+const NO_TIME: BadRequest = BadRequest::Wrong { parameter: "for", expected: "a time such as `2h`" };
+const NO_CHANGE: BadRequest = BadRequest::Wrong {
+    parameter: "what",
+    expected: "what that kind is about: a name to `allow`, a pattern to `block`, a `mode`, enforce or audit",
+};
 /// The socket is for the machine's own administrators; the limits keep a mistake of theirs from the resolver.
 const LIMITS: Limits = Limits {
     connections: 128,

@@ -15,6 +15,7 @@ mod readiness;
 mod signals;
 mod watchdog;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -364,7 +365,7 @@ pub fn policy_options(settings: &Settings) -> Options {
     let config::Policy { mode, group, strict, .. } = &settings.policy;
     let statics = settings.statics.keys().cloned().collect();
     let has_gateway = settings.gateway.is_some();
-    Options { mode: *mode, group: group.clone(), strict: *strict, statics, has_gateway }
+    Options { mode: *mode, group: group.clone(), strict: *strict, statics, has_gateway, modes: BTreeMap::new() }
 }
 
 impl Running {

@@ -93,6 +93,7 @@ impl Lab {
             strict: false,
             statics: settings.statics.keys().cloned().collect(),
             has_gateway: settings.gateway.is_some(),
+            ..Options::default()
         };
         let policy = policy.replace("UPSTREAM", &upstream.address.to_string());
         let compiled = load(vec![Source::new("policy.toml", policy)], &options, SystemTime::now())

@@ -120,6 +120,12 @@ impl Metrics {
         ] {
             text.sample("pullgate_policy_state", &[("state", word)], u8::from(status.state == state));
         }
+        let help = "Changes on top of the policy files, by what they do.";
+        text.family("pullgate_policy_overlays", Kind::Gauge, help);
+        for kind in ["allow", "block", "mode"] {
+            let count = status.overlays.iter().filter(|overlay| overlay.change.kind() == kind).count();
+            text.sample("pullgate_policy_overlays", &[("kind", kind)], count);
+        }
         let generation = status.generation;
         text.single("pullgate_policy_generation", Kind::Gauge, "The number of the policy in force.", generation);
         text.single("pullgate_policy_rules", Kind::Gauge, "Rules in force.", status.rules);

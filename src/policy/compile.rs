@@ -9,13 +9,15 @@ mod digest;
 mod entries;
 mod groups;
 mod images;
+mod overlaid;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 pub use self::asserts::{Ruling, Tested};
+pub use self::overlaid::{Overlaid, load_overlaid};
 
 use self::digest::digest;
 use self::entries::{Cursor, Draft};
@@ -42,6 +44,8 @@ pub struct Options {
     pub statics: Vec<DomainName>,
     /// Whether there is a gateway, to which names may be steered.
     pub has_gateway: bool,
+    /// What a denial means in some groups for now, whatever they say.
+    pub modes: BTreeMap<String, Mode>,
 }
 
 /// A policy without faults.
@@ -58,11 +62,7 @@ pub struct Compiled {
 /// # Errors
 /// Every fault, and the warnings beside them, in the order of the files.
 pub fn load(sources: Vec<Source>, options: &Options, now: SystemTime) -> Result<Compiled, Vec<Diagnostic>> {
-    let (documents, parsed) = parse(sources, options);
-    let is_whole = !parsed.iter().any(Diagnostic::is_fault);
-    // What half a file decides says nothing of the assertions.
-    let compile = if is_whole { compile } else { translate };
-    merge(parsed, compile(&documents, options, now))
+    load_overlaid(sources, &[], options, now).map(|overlaid| overlaid.compiled)
 }
 
 /// Holds the assertions of policy files against what they decide.

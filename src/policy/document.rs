@@ -36,6 +36,8 @@ pub struct Document {
     pub asserts: Vec<AssertSpec>,
     /// `allowedOrgs` of Docker's own `registry.json`, if this is that file.
     pub docker_organizations: Option<Vec<Written<String>>>,
+    /// The number of the overlay that this stands for; `None`: a file.
+    pub overlay: Option<u64>,
 }
 
 /// A `[[registry]]` or `[[service]]`.

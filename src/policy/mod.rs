@@ -10,6 +10,7 @@ pub mod images;
 pub mod judge;
 pub mod kept;
 pub mod matcher;
+pub mod overlay;
 pub mod pattern;
 pub mod preset;
 pub mod probe;

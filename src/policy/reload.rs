@@ -10,9 +10,10 @@ use serde::Serialize;
 use tracing::{error, info, warn};
 
 use crate::diagnostic::{Diagnostic, Severity, Source};
-use crate::policy::compile::{Compiled, Options, load};
+use crate::policy::compile::{Compiled, Options, Overlaid, load_overlaid};
 use crate::policy::document::read_directory;
 use crate::policy::kept::{Kept, KeptPolicy};
+use crate::policy::overlay::{Change, Order, Overlay, Overlays};
 use crate::policy::rollback::{self, Record};
 use crate::policy::snapshot::Snapshot;
 use crate::policy::state_file::StateFile;
@@ -77,6 +78,32 @@ pub enum ReloadOutcome {
     },
 }
 
+/// What came of a change on top of the files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OverlayOutcome {
+    /// It is in force.
+    InForce {
+        /// The generation in force.
+        generation: u64,
+        /// What is on top.
+        overlay: Overlay,
+        /// What somebody should look at.
+        warnings: Vec<Diagnostic>,
+    },
+    /// It has been ended.
+    Ended {
+        /// The generation in force.
+        generation: u64,
+        /// What somebody should look at.
+        warnings: Vec<Diagnostic>,
+    },
+    /// Nothing changed.
+    Refused {
+        /// Why.
+        faults: Vec<Diagnostic>,
+    },
+}
+
 /// The files of a policy at one moment, or why they could not be read.
 pub(super) type Reading = Result<Vec<Source>, Vec<Diagnostic>>;
 
@@ -89,6 +116,8 @@ pub struct Reloader {
     rollback_file: StateFile,
     /// What is in force instead of the files.
     rollback: Option<Record>,
+    /// What is on top of what is in force.
+    overlays: Overlays,
     clock: Arc<dyn Clock>,
     /// The files of the policy in force; none under deny-all.
     in_force: Option<Vec<Source>>,
@@ -107,8 +136,12 @@ impl Reloader {
             Ok(rollback) => (rollback, None),
             Err(fault) => (None, Some(Diagnostic { severity: Severity::Warning, ..fault })),
         };
+        let (mut overlays, mut found) = Overlays::load(state);
+        let unkept = end_overlays(&mut overlays, now);
+        found.extend(damaged.into_iter().chain(unkept));
         let seen = origin.read();
-        let first = First::choose(&seen, &kept, rollback.as_ref(), &options, now);
+        let first =
+            Chooser { kept: &kept, overlays: overlays.list(), options: &options, now }.choose(&seen, rollback.as_ref());
         let generation = kept.generation_of(first.snapshot.digest());
         let store = Arc::new(PolicyStore::new(first.snapshot, first.state, generation, now));
         let (rollback, ended) = match first.state {
@@ -116,7 +149,7 @@ impl Reloader {
             PolicyState::Ok | PolicyState::Degraded | PolicyState::DenyAll => (None, rollback),
         };
         let in_force = first.files;
-        let reloader = Self { store, origin, options, kept, rollback_file, rollback, clock, in_force, seen };
+        let reloader = Self { store, origin, options, kept, rollback_file, rollback, overlays, clock, in_force, seen };
         if let Some(ended) = ended {
             info!(of = ended.generation(), "rollback ended: the policy files changed, or its own are gone");
             reloader.forget_rollback();
@@ -126,8 +159,9 @@ impl Reloader {
         reloader.store.report(|status| {
             status.faults = first.faults;
             status.warnings = first.warnings;
-            status.warnings.extend(damaged.into_iter().chain(unkept).chain(standing));
+            status.warnings.extend(found.into_iter().chain(unkept).chain(standing));
             status.rollback = reloader.rollback.as_ref().map(Record::shown);
+            status.overlays = reloader.overlays.list().to_vec();
         });
         log_start(&reloader.store.status());
         reloader
@@ -151,7 +185,7 @@ impl Reloader {
     /// Compiles a reading and puts it in force, or keeps the policy in force and says why.
     pub(super) fn reload(&mut self, reading: Reading, cause: Cause) -> ReloadOutcome {
         let now = self.clock.now();
-        let compiled = reading.clone().and_then(|files| load(files, &self.options, now));
+        let compiled = reading.clone().and_then(|files| self.compile(files, now));
         self.seen = reading;
         match compiled {
             Ok(compiled) if self.rollback.as_ref().is_some_and(|rollback| rollback.overrides(&self.seen)) => {
@@ -164,7 +198,7 @@ impl Reloader {
 
     /// Compiles a reading as a reload would, and changes nothing.
     pub(super) fn preview(&self, reading: Reading) -> Result<Compiled, Vec<Diagnostic>> {
-        load(reading?, &self.options, self.clock.now()).map_err(faults_of)
+        self.compile(reading?, self.clock.now()).map_err(faults_of)
     }
 
     /// The policies that can be rolled back to, newest first.
@@ -176,7 +210,8 @@ impl Reloader {
     pub(super) fn roll_back(&mut self, generation: u64, by: &str, reading: Reading) -> ReloadOutcome {
         let now = self.clock.now();
         let files = self.kept.files(generation).unwrap_or_else(|| Err(vec![self.not_kept(generation)]));
-        let (files, compiled) = match compile_files(files, &self.options, now) {
+        let compiled = files.and_then(|files| Ok((files.clone(), self.compile(files, now)?)));
+        let (files, compiled) = match compiled {
             Ok(found) => found,
             Err(found) => return ReloadOutcome::Refused { faults: faults_of(found) },
         };
@@ -214,6 +249,50 @@ impl Reloader {
         outcome
     }
 
+    /// Puts a change on top of the policy in force.
+    pub(super) fn put_overlay(&mut self, order: Order) -> OverlayOutcome {
+        let now = self.clock.now();
+        let overlay = match order.accept(self.overlays.next_id(), now) {
+            Ok(overlay) => overlay,
+            Err(fault) => return OverlayOutcome::refused(fault.to_string()),
+        };
+        let Some(list) = self.overlays.with(&overlay) else {
+            return OverlayOutcome::refused("there are too many overlays: end one, or write it into the policy files");
+        };
+        let Some(files) = self.in_force.clone() else {
+            return OverlayOutcome::refused("no policy is in force that it could be put on");
+        };
+        let overlaid = match load_overlaid(files, &list, &self.options, now) {
+            Ok(overlaid) => overlaid,
+            Err(found) => return OverlayOutcome::Refused { faults: faults_of(found) },
+        };
+        if let Some((_, why)) = overlaid.idle.iter().find(|(id, _)| *id == overlay.id) {
+            return OverlayOutcome::Refused { faults: vec![why.clone().into_fault()] };
+        }
+        let unkept = self.overlays.set(list);
+        let generation = self.put(with_idle(overlaid), now);
+        warn!(generation, overlay = %overlay, ticket = overlay.ticket, reason = overlay.reason, "overlay in force");
+        let warnings = overlay.strangers().into_iter().chain(unkept).collect();
+        OverlayOutcome::InForce { generation, overlay, warnings }
+    }
+
+    /// Ends the overlay that makes this change for a group.
+    pub(super) fn end_overlay(&mut self, change: &Change, group: Option<&str>, by: &str) -> OverlayOutcome {
+        let rest = self.overlays.without(change, group);
+        if rest.len() == self.overlays.list().len() {
+            let whose = group.map(|group| format!(" for group `{group}`")).unwrap_or_default();
+            return OverlayOutcome::refused(format!(
+                "there is no overlay `{} {}`{whose}",
+                change.kind(),
+                change.what()
+            ));
+        }
+        let warnings = self.overlays.set(rest).into_iter().collect();
+        let generation = self.relay(self.clock.now());
+        info!(generation, kind = change.kind(), what = change.what(), group, by, "overlay ended");
+        OverlayOutcome::Ended { generation, warnings }
+    }
+
     /// What there is to do from time to time: frees policies that were in force, and ends entries.
     pub(super) fn tend(&mut self) {
         self.store.free_retired();
@@ -224,23 +303,49 @@ impl Reloader {
     /// also while the files have faults.
     fn expire(&mut self) {
         let now = self.clock.now();
-        let is_current = self.store.current().snapshot.is_current(now);
-        let Some(files) = self.in_force.clone().filter(|_| !is_current) else { return };
-        match load(files, &self.options, now) {
-            Ok(Compiled { snapshot, mut warnings }) => {
-                warnings.extend(self.standing());
-                let generation = self.store.swap(snapshot, now, |status| status.warnings = warnings);
-                info!(cause = ?Cause::Expiry, generation, "policy entries ended or began anew");
-            }
-            Err(found) => {
+        let overlays = self.overlays.list().len();
+        let unkept = end_overlays(&mut self.overlays, now);
+        if self.overlays.list().len() == overlays && self.store.current().snapshot.is_current(now) {
+            return;
+        }
+        let generation = self.relay(now);
+        self.store.report(|status| status.warnings.extend(unkept));
+        info!(cause = ?Cause::Expiry, generation, "policy entries or overlays ended or began anew");
+    }
+
+    /// Compiles the files in force anew, with what is on top of them by now. The generation in force.
+    fn relay(&mut self, now: SystemTime) -> u64 {
+        match self.in_force.clone().map(|files| self.compile(files, now)) {
+            Some(Ok(compiled)) => return self.put(compiled, now),
+            Some(Err(found)) => {
                 error!(faults = faults_of(found).len(), "the policy in force no longer compiles; it stays as it is");
             }
+            None => {}
         }
+        self.store.report(|status| status.overlays = self.overlays.list().to_vec());
+        self.store.current().generation
+    }
+
+    /// Puts the files in force as they compile now: neither the state nor the faults of those on disk change.
+    fn put(&self, compiled: Compiled, now: SystemTime) -> u64 {
+        let Compiled { snapshot, mut warnings } = compiled;
+        warnings.extend(self.standing());
+        self.store.swap(snapshot, now, |status| {
+            status.warnings = warnings;
+            status.overlays = self.overlays.list().to_vec();
+        });
+        self.store.current().generation
+    }
+
+    /// Compiles files with what is on top of them.
+    fn compile(&self, files: Vec<Source>, now: SystemTime) -> Result<Compiled, Vec<Diagnostic>> {
+        load_overlaid(files, self.overlays.list(), &self.options, now).map(with_idle)
     }
 
     /// How long the policy in force stays as it is, if the clock is not set.
     pub(super) fn until_expiry(&self) -> Option<std::time::Duration> {
-        let next = self.store.current().snapshot.next_expiry()?;
+        let ends = [self.store.current().snapshot.next_expiry(), self.overlays.next_end()];
+        let next = ends.into_iter().flatten().min()?;
         Some(next.duration_since(self.clock.now()).unwrap_or_default())
     }
 
@@ -364,58 +469,86 @@ struct First {
     warnings: Vec<Diagnostic>,
 }
 
-impl First {
-    fn choose(seen: &Reading, kept: &Kept, rollback: Option<&Record>, options: &Options, now: SystemTime) -> Self {
-        let written = compile_files(seen.clone(), options, now);
-        if let Some(first) =
-            rollback.and_then(|rollback| Self::rolled_back(seen, &written, kept, rollback, options, now))
-        {
+/// What the first policy is chosen from.
+struct Chooser<'c> {
+    kept: &'c Kept,
+    overlays: &'c [Overlay],
+    options: &'c Options,
+    now: SystemTime,
+}
+
+impl Chooser<'_> {
+    fn choose(&self, seen: &Reading, rollback: Option<&Record>) -> First {
+        let written = self.compile(seen.clone());
+        if let Some(first) = rollback.and_then(|rollback| self.rolled_back(seen, &written, rollback)) {
             return first;
         }
         let faults = match written {
-            Ok(found) => return Self::of(PolicyState::Ok, found, Vec::new()),
+            Ok(found) => return First::of(PolicyState::Ok, found, Vec::new()),
             Err(found) => faults_of(found),
         };
-        if let Ok(found) = compile_files(kept.last_good(), options, now) {
-            return Self::of(PolicyState::Degraded, found, faults);
+        if let Ok(found) = self.compile(self.kept.last_good()) {
+            return First::of(PolicyState::Degraded, found, faults);
         }
-        let snapshot = Snapshot::deny_all(options);
-        Self { state: PolicyState::DenyAll, snapshot, files: None, faults, warnings: Vec::new() }
+        let snapshot = Snapshot::deny_all(self.options);
+        First { state: PolicyState::DenyAll, snapshot, files: None, faults, warnings: Vec::new() }
     }
 
     /// What a rollback put in force, unless the files changed since and are good, or its own can no longer be had.
     fn rolled_back(
+        &self,
         seen: &Reading,
         written: &Result<(Vec<Source>, Compiled), Vec<Diagnostic>>,
-        kept: &Kept,
         rollback: &Record,
-        options: &Options,
-        now: SystemTime,
-    ) -> Option<Self> {
+    ) -> Option<First> {
         if written.is_ok() && !rollback.overrides(seen) {
             return None;
         }
-        let found = compile_files(kept.files(rollback.generation())?, options, now);
+        let found = self.compile(self.kept.files(rollback.generation())?);
         let found =
             found.inspect_err(|_| error!(of = rollback.generation(), "the rollback's files cannot be had")).ok()?;
         let faults = written.as_ref().err().cloned().map(faults_of);
-        Some(Self::of(PolicyState::RolledBack, found, faults.unwrap_or_default()))
+        Some(First::of(PolicyState::RolledBack, found, faults.unwrap_or_default()))
     }
 
+    /// The files of a reading, and what they compile to.
+    fn compile(&self, reading: Reading) -> Result<(Vec<Source>, Compiled), Vec<Diagnostic>> {
+        let files = reading?;
+        let overlaid = load_overlaid(files.clone(), self.overlays, self.options, self.now)?;
+        Ok((files, with_idle(overlaid)))
+    }
+}
+
+impl First {
     fn of(state: PolicyState, (files, compiled): (Vec<Source>, Compiled), faults: Vec<Diagnostic>) -> Self {
         let Compiled { snapshot, warnings } = compiled;
         Self { state, snapshot, files: Some(files), faults, warnings }
     }
 }
 
-/// The files of a reading, and what they compile to.
-fn compile_files(
-    reading: Reading,
-    options: &Options,
-    now: SystemTime,
-) -> Result<(Vec<Source>, Compiled), Vec<Diagnostic>> {
-    let files = reading?;
-    load(files.clone(), options, now).map(|compiled| (files, compiled))
+impl OverlayOutcome {
+    fn refused(why: impl Into<String>) -> Self {
+        Self::Refused { faults: vec![Diagnostic::about("overlay", why)] }
+    }
+}
+
+/// A policy that says which of its overlays are of no effect.
+fn with_idle(Overlaid { compiled, idle }: Overlaid) -> Compiled {
+    let Compiled { snapshot, mut warnings } = compiled;
+    warnings.extend(idle.into_iter().map(|(_, warning)| warning));
+    Compiled { snapshot, warnings }
+}
+
+/// Takes out the overlays that have ended; a warning if that cannot be kept.
+fn end_overlays(overlays: &mut Overlays, now: SystemTime) -> Option<Diagnostic> {
+    let (ended, rest) = overlays.split(now);
+    if ended.is_empty() {
+        return None;
+    }
+    for overlay in &ended {
+        info!(%overlay, ticket = overlay.ticket, "overlay ended: its time is up");
+    }
+    overlays.set(rest)
 }
 
 fn log_start(status: &PolicyStatus) {

@@ -69,6 +69,8 @@ pub struct Entry {
     pub owner: Option<String>,
     /// Where it was decided.
     pub ticket: Option<String>,
+    /// The number of the overlay that it is; `None`: a policy file has it.
+    pub overlay: Option<u64>,
     /// Index into [`Snapshot::grants`]: who may use it, or whom a `[[deny]]` denies.
     pub(super) grant: u32,
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::diagnostic::Diagnostic;
+use crate::policy::overlay::Overlay;
 use crate::policy::rollback::Rollback;
 use crate::policy::snapshot::{Digest, Snapshot};
 
@@ -69,6 +70,8 @@ pub struct PolicyStatus {
     pub warnings: Vec<Diagnostic>,
     /// By whose rollback an earlier policy is in force.
     pub rollback: Option<Rollback>,
+    /// What is on top of it for a while.
+    pub overlays: Vec<Overlay>,
     /// How often a policy came into force since the start.
     pub applied: u64,
     /// How often one was refused since the start.
@@ -88,6 +91,7 @@ impl PolicyStore {
             faults: Vec::new(),
             warnings: Vec::new(),
             rollback: None,
+            overlays: Vec::new(),
             applied: 1,
             refused: 0,
         };

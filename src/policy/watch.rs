@@ -22,7 +22,8 @@ use crate::diagnostic::Diagnostic;
 use crate::policy::background::in_background;
 use crate::policy::compile::Compiled;
 use crate::policy::kept::KeptPolicy;
-use crate::policy::reload::{Cause, Origin, Reading, ReloadOutcome, Reloader, same};
+use crate::policy::overlay::{Change, Order};
+use crate::policy::reload::{Cause, Origin, OverlayOutcome, Reading, ReloadOutcome, Reloader, same};
 
 /// Looks at the policy when there is reason to.
 pub struct Watch {
@@ -230,6 +231,19 @@ impl ReloadHandle {
     pub async fn end_rollback(&self, by: String) -> ReloadOutcome {
         let work = move |reloader: &mut Reloader, reading| reloader.end_rollback(&by, reading);
         self.ask(work).await.unwrap_or_else(unlooked)
+    }
+
+    /// Puts a change on top of the policy in force.
+    pub async fn put_overlay(&self, order: Order) -> OverlayOutcome {
+        let outcome = self.ask(move |reloader, _| reloader.put_overlay(order)).await;
+        outcome.unwrap_or_else(|| OverlayOutcome::Refused { faults: vec![stopping()] })
+    }
+
+    /// Ends such a change; `by` asked for it.
+    pub async fn end_overlay(&self, change: Change, group: Option<String>, by: String) -> OverlayOutcome {
+        let work = move |reloader: &mut Reloader, _| reloader.end_overlay(&change, group.as_deref(), &by);
+        let outcome = self.ask(work).await;
+        outcome.unwrap_or_else(|| OverlayOutcome::Refused { faults: vec![stopping()] })
     }
 
     /// Has something done with the policy files as they are now; `None`: the server is stopping.

@@ -7,6 +7,7 @@ mod discover;
 mod harness;
 mod images_ca;
 mod import;
+mod overlay;
 mod review;
 mod rollback;
 mod setup;

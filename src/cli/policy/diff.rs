@@ -12,7 +12,7 @@ use super::super::output::Output;
 use super::super::{ExitCode, Outcome, compiled};
 use crate::control::diff::{Change, changes};
 use crate::control::explain;
-use crate::control::report::FaultReport;
+use crate::control::report::{FaultReport, PolicyReport};
 use crate::diagnostic::Diagnostic;
 use crate::policy::compile::Compiled;
 
@@ -57,7 +57,7 @@ pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output)
     let folder = arguments.new.as_ref().unwrap_or(&arguments.old);
     let old = match &arguments.new {
         Some(_) => super::report_of(options, &arguments.old)?,
-        None => super::running(options)?,
+        None => without_overlays(super::running(options)?),
     };
     match compiled::folder(folder, &options.settings()?) {
         Ok(Compiled { snapshot, warnings }) => {
@@ -67,6 +67,12 @@ pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output)
         }
         Err(found) => refuse(folder, found, format, output),
     }
+}
+
+/// What is in force by the policy files: a folder is compared with those.
+fn without_overlays(mut policy: PolicyReport) -> PolicyReport {
+    policy.rules.retain(|rule| rule.overlay.is_none());
+    policy
 }
 
 fn show(review: &Review<'_>, format: Format, output: &mut Output) -> Outcome {

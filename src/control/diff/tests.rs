@@ -12,6 +12,7 @@ fn rule(pattern: &str, kind: &str, mode: &str, groups: &[&str]) -> PolicyRule {
         data_path: "direct".into(),
         path: None,
         line: None,
+        overlay: None,
     }
 }
 

@@ -54,6 +54,7 @@ impl Scene {
             strict: false,
             statics: settings.statics.keys().cloned().collect(),
             has_gateway: settings.gateway.is_some(),
+            ..Options::default()
         };
         let compile = |text: &str| {
             load(vec![Source::new("policy.toml", text)], &options, SystemTime::now())

@@ -118,6 +118,7 @@ fn hash_attributes(hash: &mut Fields, snapshot: &Snapshot, entry: &Entry) {
         expires,
         owner,
         ticket,
+        overlay: _,
         grant: _,
     } = entry;
     hash.text(&format!("{kind:?} {mode:?} {cname:?} {private_addresses:?} {servers:?} {expires:?}"));

@@ -16,6 +16,8 @@ use crate::policy::snapshot::{Entry, EntryKind, Statics};
 /// An entry on its way into a snapshot.
 pub(super) struct Draft<'d> {
     pub(super) source: &'d Source,
+    /// The number of the overlay it belongs to.
+    pub(super) overlay: Option<u64>,
     spec: Spec<'d>,
     /// The preset, where its id is written, and its hosts.
     preset: Option<Expanded>,
@@ -31,13 +33,14 @@ enum Spec<'d> {
 pub(super) fn draft<'d>(documents: &'d [Document], complaints: &mut Vec<Diagnostic>) -> Vec<Draft<'d>> {
     let mut drafts = Vec::new();
     for document in documents {
-        let source = &document.source;
+        let Document { source, overlay, .. } = document;
+        let overlay = *overlay;
         for spec in &document.entries {
             let preset = expand_preset(source, spec, complaints);
-            drafts.push(Draft { source, spec: Spec::Entry(spec), preset });
+            drafts.push(Draft { source, overlay, spec: Spec::Entry(spec), preset });
         }
         let denies = document.denies.iter();
-        drafts.extend(denies.map(|spec| Draft { source, spec: Spec::Deny(spec), preset: None }));
+        drafts.extend(denies.map(|spec| Draft { source, overlay, spec: Spec::Deny(spec), preset: None }));
     }
     refuse_equal_names(&drafts, complaints);
     drafts
@@ -166,7 +169,9 @@ impl<'d> Draft<'d> {
     pub(super) fn entry(&self, grant: u32) -> Entry {
         match self.spec {
             Spec::Entry(spec) => self.allowing_entry(spec, grant),
-            Spec::Deny(spec) => Entry { reason: spec.reason.clone(), ..blank(EntryKind::Deny, grant) },
+            Spec::Deny(spec) => {
+                Entry { reason: spec.reason.clone(), overlay: self.overlay, ..blank(EntryKind::Deny, grant) }
+            }
         }
     }
 
@@ -178,6 +183,7 @@ impl<'d> Draft<'d> {
             expires: self.expires(),
             owner: spec.owner.clone(),
             ticket: spec.ticket.clone(),
+            overlay: self.overlay,
             ..blank(self.kind(), grant)
         };
         match &spec.kind {
@@ -211,6 +217,7 @@ fn blank(kind: EntryKind, grant: u32) -> Entry {
         expires: None,
         owner: None,
         ticket: None,
+        overlay: None,
         grant,
     }
 }

@@ -55,7 +55,7 @@ pub(super) fn resolve(
 fn group(source: &Source, spec: &GroupSpec, options: &Options) -> Group {
     Group {
         name: spec.name.value.clone(),
-        mode: spec.mode.unwrap_or(options.mode),
+        mode: options.modes.get(&spec.name.value).copied().or(spec.mode).unwrap_or(options.mode),
         unlisted: spec.unlisted,
         clients: spec.clients.iter().map(|range| range.value).collect(),
         listen: spec.listen.iter().map(|listener| listener.value).collect(),
@@ -135,6 +135,8 @@ impl<'d> Drafts<'d> {
             EntryKind::Deny if draft.groups().is_empty() => Grant::Everyone,
             EntryKind::Deny => Grant::of(&members, self.list.len()),
             EntryKind::Registry | EntryKind::Service if self.list.is_empty() => Grant::Everyone,
+            // An overlay is for the groups it names and no other.
+            EntryKind::Registry | EntryKind::Service if draft.overlay.is_some() => Grant::of(&members, self.list.len()),
             EntryKind::Registry | EntryKind::Service => Grant::of(&heirs(members, &children), self.list.len()),
         };
         let grants: Vec<Grant> = drafts.iter().zip(members).map(grant).collect();

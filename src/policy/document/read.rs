@@ -35,7 +35,7 @@ impl Document {
         }
         let diagnostics = report.finish();
         let Parts { entries, denies, groups, images, asserts, docker_organizations } = parts;
-        (Self { source, entries, denies, groups, images, asserts, docker_organizations }, diagnostics)
+        (Self { source, entries, denies, groups, images, asserts, docker_organizations, overlay: None }, diagnostics)
     }
 }
 

@@ -269,3 +269,124 @@ fn what_ends_under_a_rollback_ends() {
     roll_back(&mut reloader, 1);
     assert!(!resolves(&reloader, "a.example"), "an entry that has ended does not come back");
 }
+
+fn order(change: Change) -> Order {
+    let time = Some(std::time::Duration::from_secs(3600));
+    Order { change, group: None, by: "alice".into(), time, ticket: Some("T".into()), reason: None }
+}
+
+fn allow(name: &str) -> Change {
+    Change::Allow(name.parse().unwrap())
+}
+
+/// A reloader with [`GOOD`] in force, and a clock that goes as it is told.
+fn with_set_clock(root: &TempDir) -> (Reloader, Arc<SetClock>) {
+    fs::create_dir_all(root.path().join("policy.d")).unwrap();
+    write(root, GOOD);
+    let clock = Arc::new(SetClock(std::sync::Mutex::new(SystemTime::UNIX_EPOCH)));
+    (restart_at(root, &clock), clock)
+}
+
+fn restart_at(root: &TempDir, clock: &Arc<SetClock>) -> Reloader {
+    let origin = Origin::Directory(root.path().join("policy.d"));
+    Reloader::start(origin, Options::default(), &root.path().join("state"), Arc::clone(clock) as Arc<dyn Clock>)
+}
+
+/// Shows what a test sets.
+struct SetClock(std::sync::Mutex<SystemTime>);
+
+impl SetClock {
+    fn advance(&self, seconds: u64) {
+        *self.0.lock().unwrap() += std::time::Duration::from_secs(seconds);
+    }
+}
+
+impl Clock for SetClock {
+    fn now(&self) -> SystemTime {
+        *self.0.lock().unwrap()
+    }
+}
+
+#[test]
+fn an_overlay_is_in_force_over_reloads_rollbacks_and_restarts_until_its_time_is_up() {
+    let root = tempfile::tempdir().unwrap();
+    let (mut reloader, clock) = with_set_clock(&root);
+    let outcome = reloader.put_overlay(order(allow("new.example")));
+    let OverlayOutcome::InForce { generation: 2, overlay, .. } = outcome else { panic!("{outcome:?}") };
+    assert_eq!(reloader.store().status().overlays, [overlay]);
+    assert!(resolves(&reloader, "new.example"));
+    assert_eq!(reloader.until_expiry(), Some(std::time::Duration::from_secs(3600)));
+
+    write(&root, &GOOD.replace("a.example", "b.example"));
+    reloader.reload(reloader.origin().read(), Cause::FileEvent);
+    assert!(resolves(&reloader, "new.example") && resolves(&reloader, "b.example"));
+    roll_back(&mut reloader, 1);
+    assert!(resolves(&reloader, "new.example") && resolves(&reloader, "a.example"));
+    clock.advance(3599);
+    let mut reloader = restart_at(&root, &clock);
+    assert!(resolves(&reloader, "new.example"));
+
+    clock.advance(1);
+    reloader.tend();
+    assert!(!resolves(&reloader, "new.example") && resolves(&reloader, "a.example"));
+    assert!(reloader.store().status().overlays.is_empty());
+    assert!(!root.path().join("state/overlays.json").exists());
+}
+
+#[test]
+fn an_overlay_that_ended_while_the_server_was_down_does_not_come_back() {
+    let root = tempfile::tempdir().unwrap();
+    let (mut reloader, clock) = with_set_clock(&root);
+    reloader.put_overlay(order(allow("new.example")));
+    clock.advance(3601);
+    let reloader = restart_at(&root, &clock);
+    assert!(!resolves(&reloader, "new.example"));
+    assert!(reloader.store().status().overlays.is_empty());
+}
+
+#[test]
+fn an_overlay_is_ended_by_word() {
+    let root = tempfile::tempdir().unwrap();
+    let (mut reloader, _) = with_set_clock(&root);
+    reloader.put_overlay(order(allow("new.example")));
+    let outcome = reloader.end_overlay(&allow("other.example"), None, "bob");
+    assert!(matches!(outcome, OverlayOutcome::Refused { .. }), "{outcome:?}");
+    let outcome = reloader.end_overlay(&allow("new.example"), None, "bob");
+    assert!(matches!(outcome, OverlayOutcome::Ended { generation: 3, .. }), "{outcome:?}");
+    assert!(!resolves(&reloader, "new.example"));
+}
+
+#[test]
+fn an_overlay_without_effect_or_without_a_policy_is_refused_and_leaves_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let (mut reloader, _) = with_set_clock(&root);
+    for change in [allow("a.example"), allow("localhost")] {
+        assert!(matches!(reloader.put_overlay(order(change)), OverlayOutcome::Refused { .. }));
+    }
+    let endless = Order { time: None, ..order(allow("new.example")) };
+    assert!(matches!(reloader.put_overlay(endless), OverlayOutcome::Refused { .. }));
+    assert!(reloader.store().status().overlays.is_empty());
+
+    let root = tempfile::tempdir().unwrap();
+    let mut reloader = start(&root, Some("version = 2"));
+    assert!(matches!(reloader.put_overlay(order(allow("new.example"))), OverlayOutcome::Refused { .. }));
+}
+
+#[test]
+fn an_overlay_whose_group_goes_is_a_warning_and_refuses_no_reload() {
+    let root = tempfile::tempdir().unwrap();
+    let (mut reloader, _) = with_set_clock(&root);
+    let group = "[[group]]\nname = \"default\"\nregistries = [\"*\"]\n";
+    write(&root, &format!("{GOOD}{group}"));
+    reloader.reload(reloader.origin().read(), Cause::FileEvent);
+    let ours = Order { group: Some("default".into()), ..order(allow("new.example")) };
+    assert!(matches!(reloader.put_overlay(ours), OverlayOutcome::InForce { .. }));
+    write(&root, GOOD);
+    let ReloadOutcome::Applied { warnings, .. } = reloader.reload(reloader.origin().read(), Cause::FileEvent) else {
+        panic!("it is applied")
+    };
+    assert!(
+        warnings.iter().any(|warning| warning.message.contains("the policy has no group `default`")),
+        "{warnings:?}"
+    );
+}

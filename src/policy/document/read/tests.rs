@@ -31,7 +31,8 @@ fn complaints(text: &str) -> Vec<String> {
 
 /// What a document says, without places.
 fn meaning(document: &Document) -> String {
-    let Document { source: _, entries, denies, groups, images, asserts, docker_organizations: _ } = document;
+    let Document { source: _, entries, denies, groups, images, asserts, docker_organizations: _, overlay: _ } =
+        document;
     let text = format!("{entries:?}{denies:?}{groups:?}{images:?}{asserts:?}");
     let spans = text.split("span: ").enumerate().map(|(index, part)| match (index, part.find([',', ' '])) {
         (0, _) | (_, None) => part,

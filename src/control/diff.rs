@@ -87,7 +87,7 @@ pub fn changes(old: &PolicyReport, new: &PolicyReport, warnings: &[FaultReport])
 
 fn direction(subject: &str, old: Option<&str>, new: Option<&str>) -> Direction {
     // A group that is not there forwards nothing; a pattern without a rule is not denied by name.
-    let absent = if subject == UNLISTED { 0 } else { 1 };
+    let absent = u8::from(subject != UNLISTED);
     let openness = |meaning: Option<&str>| meaning.map_or(Some(absent), openness);
     match (openness(old), openness(new)) {
         (Some(old), Some(new)) if new > old => Direction::Opens,

@@ -32,7 +32,7 @@ pub(super) fn faults(found: &[Diagnostic]) -> String {
         let line = fault.excerpt.as_ref().map(|excerpt| format!(":{}", excerpt.line)).unwrap_or_default();
         let place = code(&format!("{}{line}", fault.path.display()));
         let hint = fault.hint.as_ref().map(|hint| format!("; {}", code(hint))).unwrap_or_default();
-        text.push_str(&format!("* {place}: {}{hint}\n", code(&fault.message)));
+        text.extend(["* ", &place, ": ", &code(&fault.message), &hint, "\n"]);
     }
     text.push_str(&rest(faults.len()));
     text

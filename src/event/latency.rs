@@ -29,7 +29,7 @@ pub struct Histogram {
 }
 
 impl Source {
-    /// In words, in the order of [`index`](Self::index).
+    /// In words, in the order in which they are counted.
     pub const ALL: [&'static str; 4] = ["cached", "denied", "local", "forwarded"];
     /// Those whose answers are given in the turn that brought the question.
     pub(super) const PROMPT: [Self; 3] = [Self::Cached, Self::Denied, Self::Local];

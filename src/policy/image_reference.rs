@@ -59,7 +59,11 @@ impl ImageReference {
         let path = if is_hub && !path.contains('/') { format!("{OFFICIAL}/{path}") } else { path.to_owned() };
         let repository = Repository::parse(&path).map_err(|wrong| not_a_repository(&path, wrong))?;
         let registry = if is_hub { hub() } else { registry };
-        let host = if is_hub { HUB.to_owned() } else { host.to_ascii_lowercase() };
+        let host = match port {
+            Some(port) if is_hub => format!("{HUB}:{port}"),
+            None if is_hub => HUB.to_owned(),
+            _ => host.to_ascii_lowercase(),
+        };
         Ok(Self { registry, port, repository, tag, digest, host })
     }
 
@@ -240,6 +244,14 @@ mod tests {
         ] {
             assert_eq!(ImageReference::parse(text).expect_err(text).hint, hint, "{text}");
         }
+    }
+
+    #[test]
+    fn a_port_stays_where_it_is_the_hub_s_too() {
+        for text in ["docker.io:988/library/b", "registry.example:5000/a"] {
+            assert_eq!(read(text).to_string(), text);
+        }
+        assert_eq!(read("docker.io:988/b").to_string(), "docker.io:988/library/b");
     }
 
     proptest! {

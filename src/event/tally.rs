@@ -24,7 +24,7 @@ use hashbrown::HashTable;
 use super::Decision;
 use super::latency::{Latencies, Source};
 use crate::name::NameRef;
-use crate::policy::judge::{Denial, Permit, Verdict};
+use crate::policy::reason::Reason;
 use crate::policy::snapshot::{GroupRef, RuleRef};
 use crate::policy::store::InForce;
 
@@ -50,40 +50,13 @@ pub struct Decided<'a> {
     /// What was decided.
     pub decision: Decision,
     /// Why.
-    pub cause: Cause,
+    pub reason: Reason,
     /// The rule of that policy that decided.
     pub rule: Option<RuleRef<'a>>,
     /// What was asked for.
     pub wanted: Wanted,
     /// How it came.
     pub carrier: Carrier,
-}
-
-/// Why something was decided: one word, as metrics and the history have it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Cause {
-    /// A rule allows it.
-    Rule,
-    /// It is answered from here.
-    Static,
-    /// Nothing lists it, and the group forwards such names.
-    Forwarded,
-    /// A `[[deny]]`.
-    Listed,
-    /// A rule of an entry that only other groups have.
-    OtherGroup,
-    /// A known registry that the policy does not allow.
-    Catalogue,
-    /// A registry on trial.
-    OnTrial,
-    /// Nothing lists it.
-    Unlisted,
-    /// No group takes the client.
-    NoGroup,
-    /// No valid policy could be had.
-    NoPolicy,
-    /// A CNAME or alias target of the answer is denied.
-    Target,
 }
 
 /// What is wanted of a name: the record types that say something of a client, and no more, so that their number is fixed.
@@ -153,7 +126,7 @@ pub struct Counted<'t> {
     /// What was decided.
     pub decision: Decision,
     /// Why.
-    pub cause: Cause,
+    pub reason: Reason,
     /// What was asked for.
     pub wanted: Wanted,
     /// How it came.
@@ -188,7 +161,7 @@ struct Facts {
     rule: u32,
     policy: u8,
     decision: Decision,
-    cause: Cause,
+    reason: Reason,
     wanted: Wanted,
     carrier: Carrier,
 }
@@ -201,7 +174,7 @@ impl Familiar {
     fn place(facts: &Facts) -> usize {
         // Rules are some tens of bytes apart, so that their lowest bits say least.
         let rule = facts.rule ^ facts.rule >> 6 ^ facts.group;
-        (rule ^ facts.cause as u32 ^ (facts.wanted as u32) << 3) as usize % 64
+        (rule ^ facts.reason as u32 ^ (facts.wanted as u32) << 3) as usize % 64
     }
 }
 
@@ -398,10 +371,10 @@ impl Table {
     }
 
     fn counted(&self, row: &Row) -> Counted<'_> {
-        let Facts { group, rule, policy, decision, cause, wanted, carrier } = row.facts;
+        let Facts { group, rule, policy, decision, reason, wanted, carrier } = row.facts;
         let about = row.name_in(&self.names).map(|name| (address_of(row.client), NameRef::of_valid(name)));
         let policy = &self.policies[usize::from(policy)];
-        Counted { policy, about, decision, cause, wanted, carrier, count: row.count.into(), group, rule }
+        Counted { policy, about, decision, reason, wanted, carrier, count: row.count.into(), group, rule }
     }
 }
 
@@ -431,14 +404,14 @@ impl Row {
 
 impl Facts {
     fn of(decided: &Decided<'_>, policy: u8) -> Self {
-        let &Decided { group, decision, cause, rule, wanted, carrier, .. } = decided;
+        let &Decided { group, decision, reason, rule, wanted, carrier, .. } = decided;
         let (group, rule) = (group.map_or(NONE, GroupRef::number), rule.map_or(NONE, RuleRef::number));
-        Self { group, rule, policy, decision, cause, wanted, carrier }
+        Self { group, rule, policy, decision, reason, wanted, carrier }
     }
 
     fn hash(&self, hasher: &RandomState, about: Option<(u128, &[u8])>) -> u64 {
-        let Self { group, rule, policy, decision, cause, wanted, carrier } = *self;
-        let words = [policy, decision as u8, cause as u8, wanted as u8, carrier as u8, 0, 0, 0];
+        let Self { group, rule, policy, decision, reason, wanted, carrier } = *self;
+        let words = [policy, decision as u8, reason as u8, wanted as u8, carrier as u8, 0, 0, 0];
         let mut hasher = hasher.build_hasher();
         hasher.write_u64(u64::from(group) << 32 | u64::from(rule));
         hasher.write_u64(u64::from_le_bytes(words));
@@ -459,59 +432,6 @@ fn number_of(address: IpAddr) -> u128 {
 
 fn address_of(number: u128) -> IpAddr {
     IpAddr::from(std::net::Ipv6Addr::from_bits(number)).to_canonical()
-}
-
-impl From<&Verdict<'_>> for Cause {
-    fn from(verdict: &Verdict<'_>) -> Self {
-        match verdict {
-            Verdict::Allow(Permit::Rule(_)) => Self::Rule,
-            Verdict::Allow(Permit::Static) => Self::Static,
-            Verdict::Allow(Permit::Unlisted) => Self::Forwarded,
-            Verdict::Deny(denial) | Verdict::Audit(denial) => match denial {
-                Denial::Listed(_) => Self::Listed,
-                Denial::OtherGroup(_) => Self::OtherGroup,
-                Denial::Catalogue(_) => Self::Catalogue,
-                Denial::OnTrial(_) => Self::OnTrial,
-                Denial::Unlisted => Self::Unlisted,
-                Denial::NoGroup => Self::NoGroup,
-                Denial::NoPolicy => Self::NoPolicy,
-            },
-        }
-    }
-}
-
-impl Cause {
-    /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 11] = [
-        Self::Rule,
-        Self::Static,
-        Self::Forwarded,
-        Self::Listed,
-        Self::OtherGroup,
-        Self::Catalogue,
-        Self::OnTrial,
-        Self::Unlisted,
-        Self::NoGroup,
-        Self::NoPolicy,
-        Self::Target,
-    ];
-
-    /// In a word.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Rule => "rule",
-            Self::Static => "static",
-            Self::Forwarded => "forwarded",
-            Self::Listed => "listed",
-            Self::OtherGroup => "other-group",
-            Self::Catalogue => "catalogue",
-            Self::OnTrial => "on-trial",
-            Self::Unlisted => "unlisted",
-            Self::NoGroup => "no-group",
-            Self::NoPolicy => "no-policy",
-            Self::Target => "target",
-        }
-    }
 }
 
 impl Wanted {

@@ -7,8 +7,9 @@ use std::time::SystemTime;
 use tokio::sync::mpsc;
 
 use super::Decision;
-use super::tally::{Carrier, Cause};
+use super::tally::Carrier;
 use crate::config::QueryLog;
+use crate::policy::reason::Reason;
 
 /// A query and its answer, as they were on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub struct Tapped {
     /// What was decided.
     pub decision: Decision,
     /// Why.
-    pub cause: Cause,
+    pub reason: Reason,
     /// When it came.
     pub asked: SystemTime,
     /// When it was answered.

@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Client;
-use crate::event::tally::{Carrier, Cause, Decided, Wanted};
+use crate::event::tally::{Carrier, Decided, Wanted};
 use crate::event::{Bearing, Decision, Event, EventRule, Subject};
 use crate::name::{DomainName, NameRef};
 use crate::policy::document::{CnamePolicy, DataPath};
 use crate::policy::judge::{Asker, Judgement, Permit, Verdict};
+use crate::policy::reason::Reason;
 use crate::policy::snapshot::{RuleRef, Snapshot};
 use crate::policy::store::InForce;
 
@@ -87,7 +88,7 @@ impl<'s> Admission<'s> {
             name: name.as_name(),
             group,
             decision: self.decision(),
-            cause: Cause::from(&verdict),
+            reason: Reason::from(&verdict),
             rule: verdict.rule(),
             wanted: Wanted::Connection,
             carrier: if client.transport == Carrier::Connect.word() { Carrier::Connect } else { Carrier::Gateway },

@@ -9,9 +9,10 @@ use tokio::time::MissedTickBehavior;
 
 use crate::event::Decision;
 use crate::event::latency::Latencies;
-use crate::event::tally::{Carrier, Cause, Counted, Tallies, Wanted};
+use crate::event::tally::{Carrier, Counted, Tallies, Wanted};
 use crate::observe::history::History;
 use crate::observe::rule_hits::RuleHits;
+use crate::policy::reason::Reason;
 use crate::policy::snapshot::GroupRef;
 use crate::policy::store::PolicyStore;
 
@@ -46,7 +47,7 @@ pub struct Kind {
     /// What was decided.
     pub decision: Decision,
     /// Why.
-    pub cause: Cause,
+    pub reason: Reason,
     /// What was asked for.
     pub wanted: Wanted,
     /// How it came.
@@ -133,7 +134,7 @@ impl Sums {
         let kind = Kind {
             group: self.group(group),
             decision: row.decision,
-            cause: row.cause,
+            reason: row.reason,
             wanted: row.wanted,
             carrier: row.carrier,
         };

@@ -20,6 +20,7 @@ use crate::policy::document::{Mode, RecordTypes, Unlisted};
 use crate::policy::matcher::{Rule, Tails};
 use crate::policy::preset::Preset;
 use crate::policy::probe::Regime;
+use crate::policy::reason::Reason;
 use crate::policy::snapshot::{Catalogue, EntryKind, GroupRef, RuleRef, Snapshot};
 
 /// Who asks, and where they reached us.
@@ -333,15 +334,7 @@ impl<'s> Denial<'s> {
 
     /// One word for metrics and machine-readable output.
     pub fn word(self) -> &'static str {
-        match self {
-            Self::Listed(_) => "listed",
-            Self::OtherGroup(_) => "other-group",
-            Self::Catalogue(_) => "catalogue",
-            Self::OnTrial(_) => "on-trial",
-            Self::Unlisted => "unlisted",
-            Self::NoGroup => "no-group",
-            Self::NoPolicy => "no-policy",
-        }
+        Reason::from(&self).word()
     }
 }
 

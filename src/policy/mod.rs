@@ -14,6 +14,7 @@ pub mod overlay;
 pub mod pattern;
 pub mod preset;
 pub mod probe;
+pub mod reason;
 pub mod reload;
 pub mod replay;
 pub mod repository;

@@ -10,13 +10,14 @@ use crate::dns::Peer;
 use crate::dns::answer::Rcode;
 use crate::dns::wire::Query;
 use crate::event::latency::Source;
-use crate::event::tally::{Cause, Decided, Wanted};
+use crate::event::tally::{Decided, Wanted};
 use crate::event::tap::Tapped;
 use crate::event::{Bearing, Decision, Event, EventRule, Subject};
 use crate::name::{DomainName, NameRef};
 use crate::policy::document::Mode;
 use crate::policy::judge::{Asker, Denial, Judgement, Verdict};
 use crate::policy::probe::{Regime, Standing};
+use crate::policy::reason::Reason;
 use crate::policy::snapshot::{EntryKind, GroupRef, RuleRef, Snapshot};
 use crate::policy::store::InForce;
 use crate::upstream::{Dnssec, Lookup};
@@ -38,7 +39,7 @@ pub(super) struct Basis<'a> {
     pub(super) decision: Decision,
     pub(super) bearing: Bearing,
     pub(super) reason: &'a dyn fmt::Display,
-    pub(super) cause: Cause,
+    pub(super) cause: Reason,
     pub(super) rule: Option<RuleRef<'a>>,
 }
 
@@ -51,7 +52,7 @@ pub(super) struct DeniedTarget<'a> {
 impl DeniedTarget<'_> {
     /// It as the cause of what was decided.
     pub(super) fn basis(&self, decision: Decision) -> Basis<'_> {
-        Basis { decision, bearing: Bearing::None, reason: self, cause: Cause::Target, rule: self.denial.rule() }
+        Basis { decision, bearing: Bearing::None, reason: self, cause: Reason::Target, rule: self.denial.rule() }
     }
 }
 
@@ -126,7 +127,7 @@ impl<'a> Case<'a> {
             Verdict::Deny(_) => Decision::Deny,
             Verdict::Audit(_) => Decision::Audit,
         };
-        let cause = Cause::from(verdict);
+        let cause = Reason::from(verdict);
         Basis { decision, bearing: bearing(verdict), reason: verdict, cause, rule: verdict.rule() }
     }
 
@@ -138,7 +139,7 @@ impl<'a> Case<'a> {
             name: self.name(),
             group: self.judgement.group,
             decision: basis.decision,
-            cause: basis.cause,
+            reason: basis.cause,
             rule: basis.rule,
             wanted: Wanted::of(self.query.question.record_type),
             carrier: self.peer.transport.carrier(),
@@ -154,7 +155,7 @@ impl<'a> Case<'a> {
             listener: self.peer.listener,
             carrier: self.peer.transport.carrier(),
             decision: basis.decision,
-            cause: basis.cause,
+            reason: basis.cause,
             asked: answered.checked_sub(took).unwrap_or(answered),
             answered,
             query: self.query.packet.into(),

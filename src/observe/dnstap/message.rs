@@ -36,7 +36,7 @@ impl Sender {
     fn push_dnstap(&self, tapped: &Tapped, half: Half, bytes: &mut Vec<u8>) {
         push_bytes(bytes, IDENTITY, self.identity.as_bytes());
         push_bytes(bytes, VERSION, concat!("pullgate ", env!("CARGO_PKG_VERSION")).as_bytes());
-        let verdict = format!("{} {}", VerdictWord::from(tapped.decision), tapped.cause.word());
+        let verdict = format!("{} {}", VerdictWord::from(tapped.decision), tapped.reason.word());
         push_bytes(bytes, EXTRA, verdict.as_bytes());
         let mut message = Vec::with_capacity(tapped.query.len() + tapped.answer.len() + 100);
         push_message(tapped, half, &mut message);

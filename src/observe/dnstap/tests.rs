@@ -6,7 +6,8 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::config::QueryLog;
 use crate::event::Decision;
-use crate::event::tally::{Carrier, Cause};
+use crate::event::tally::Carrier;
+use crate::policy::reason::Reason;
 
 fn tapped() -> Tapped {
     Tapped {
@@ -14,7 +15,7 @@ fn tapped() -> Tapped {
         listener: "127.0.0.1:53".parse().unwrap(),
         carrier: Carrier::Udp,
         decision: Decision::Deny,
-        cause: Cause::Unlisted,
+        reason: Reason::Unlisted,
         asked: UNIX_EPOCH,
         answered: SystemTime::now(),
         query: (*b"a query").into(),

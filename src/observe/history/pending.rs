@@ -7,11 +7,12 @@ use std::net::IpAddr;
 use foldhash::fast::RandomState;
 
 use super::seconds;
-use crate::event::tally::{Cause, Counted};
+use crate::event::tally::Counted;
 use crate::event::{Decision, Event};
 use crate::name::DomainName;
 use crate::observe::pulls::Pull;
 use crate::observe::rule_hits::RuleKey;
+use crate::policy::reason::Reason;
 use crate::policy::snapshot::GroupRef;
 
 /// Rows and hits that are not written yet.
@@ -35,7 +36,7 @@ pub(super) struct Topic {
     pub(super) about: Option<(IpAddr, Option<DomainName>)>,
     pub(super) group: Option<String>,
     pub(super) decision: Decision,
-    pub(super) cause: Cause,
+    pub(super) reason: Reason,
     pub(super) rule: Option<RuleKey>,
 }
 
@@ -72,7 +73,7 @@ impl Pending {
             about,
             group: row.group().map(GroupRef::name).map(str::to_owned),
             decision: row.decision,
-            cause: row.cause,
+            reason: row.reason,
             rule: rule.clone(),
         };
         let wide = |client| topic(Some((client, None)));
@@ -116,7 +117,7 @@ impl Pending {
             about: Some((event.client.ip(), Some(event.name.clone()))),
             group: event.group.clone(),
             decision: event.decision,
-            cause: Cause::Unlisted,
+            reason: Reason::Unlisted,
             rule: None,
         };
         if self.pulls.len() < MAX_PULLS {

@@ -310,11 +310,11 @@ fn add_rule(
 
 /// What a row is about, as a list: client, group, name, verdict, reason, then the rule's kind, entry and pattern.
 fn topic_text(topic: &Topic) -> String {
-    let Topic { about, group, decision, cause, rule, hour: _ } = topic;
+    let Topic { about, group, decision, reason, rule, hour: _ } = topic;
     let client = about.as_ref().map(|(client, _)| client);
     let name = about.as_ref().and_then(|(_, name)| name.as_ref()).map(ToString::to_string);
     let rule = rule.as_ref().map(|rule| (rule.kind.to_string(), &rule.entry, &rule.pattern));
-    serde_json::to_string(&(client, group, name, VerdictWord::from(*decision), cause.word(), rule)).unwrap_or_default()
+    serde_json::to_string(&(client, group, name, VerdictWord::from(*decision), reason.word(), rule)).unwrap_or_default()
 }
 
 fn row_of(hour: u32, topic: &str, times: Times, after: &str) -> Option<HistoryRow> {

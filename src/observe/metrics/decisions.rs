@@ -48,9 +48,9 @@ fn write_reasons(text: &mut Exposition, sums: &Sums) {
     ] {
         text.family(name, Kind::Counter, help);
         let of_decision = |kind: &crate::observe::totals::Kind| kind.decision == decision;
-        let reasons = sums.sum_by(|kind| of_decision(kind).then(|| (kind.group.clone(), kind.cause)));
-        for ((group, cause), count) in reasons {
-            text.sample(name, &[("group", &*group), ("reason", cause.word())], count);
+        let reasons = sums.sum_by(|kind| of_decision(kind).then(|| (kind.group.clone(), kind.reason)));
+        for ((group, reason), count) in reasons {
+            text.sample(name, &[("group", &*group), ("reason", reason.word())], count);
         }
     }
 }
@@ -72,14 +72,14 @@ fn write_rules(text: &mut Exposition, hits: &RuleHits, policy: &Snapshot) {
     let hits_of = "pullgate_rule_hits_total";
     text.family(hits_of, Kind::Counter, "Decisions by a rule since the start, of the first 1000 rules.");
     for key in &keys {
-        text.sample(hits_of, &labels(key), hits.of(key).count);
+        write_rule(text, hits_of, key, hits.of(key).count);
     }
     let last_of = "pullgate_rule_last_hit_timestamp_seconds";
     text.family(last_of, Kind::Gauge, "When a rule last decided, in Unix time; none of those that never did.");
     for key in &keys {
         if let Some(last) = hits.of(key).last {
             let last = last.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            text.sample(last_of, &labels(key), last);
+            write_rule(text, last_of, key, last);
         }
     }
     let unused = policy.rule_count().saturating_sub(hits.len());
@@ -89,13 +89,9 @@ fn write_rules(text: &mut Exposition, hits: &RuleHits, policy: &Snapshot) {
     text.single("pullgate_rule_hits_unkept_total", Kind::Counter, help, hits.unkept());
 }
 
-fn labels(key: &RuleKey) -> [(&'static str, &str); 3] {
-    let kind = match key.kind {
-        crate::policy::snapshot::EntryKind::Registry => "registry",
-        crate::policy::snapshot::EntryKind::Service => "service",
-        crate::policy::snapshot::EntryKind::Deny => "deny",
-    };
-    [("kind", kind), ("entry", &key.entry), ("pattern", &key.pattern)]
+fn write_rule(text: &mut Exposition, name: &str, key: &RuleKey, value: u64) {
+    let kind = key.kind.to_string();
+    text.sample(name, &[("kind", &kind), ("entry", &key.entry), ("pattern", &key.pattern)], value);
 }
 
 /// A policy may have a million rules; a collector wants some thousand series.

@@ -44,7 +44,7 @@ pub struct Options {
     pub statics: Vec<DomainName>,
     /// Whether there is a gateway, to which names may be steered.
     pub has_gateway: bool,
-    /// What a denial means in some groups for now, whatever they say.
+    /// What a denial means in some groups, whatever they say: by an overlay.
     pub modes: BTreeMap<String, Mode>,
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Plain functions over files and a clock; [`crate::policy::watch`] says when.
 
+mod first;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -9,13 +11,13 @@ use std::time::SystemTime;
 use serde::Serialize;
 use tracing::{error, info, warn};
 
+use self::first::Chooser;
 use crate::diagnostic::{Diagnostic, Severity, Source};
 use crate::policy::compile::{Compiled, Options, Overlaid, load_overlaid};
 use crate::policy::document::read_directory;
 use crate::policy::kept::{Kept, KeptPolicy};
 use crate::policy::overlay::{Change, Order, Overlay, Overlays};
 use crate::policy::rollback::{self, Record};
-use crate::policy::snapshot::Snapshot;
 use crate::policy::state_file::StateFile;
 use crate::policy::store::{PolicyState, PolicyStatus, PolicyStore};
 
@@ -379,7 +381,10 @@ impl Reloader {
     /// The files are as they were when they were rolled back.
     fn stay(&self, mut warnings: Vec<Diagnostic>) -> ReloadOutcome {
         warnings.extend(self.standing());
-        self.store.report(|status| status.faults.clear());
+        self.store.report(|status| {
+            status.faults.clear();
+            status.loaded = self.clock.now();
+        });
         let generation = self.store.current().generation;
         warn!(generation, "policy files unchanged since the rollback, which stays");
         ReloadOutcome::Unchanged { generation, warnings }
@@ -457,72 +462,6 @@ impl Origin {
 impl Clock for SystemClock {
     fn now(&self) -> SystemTime {
         SystemTime::now()
-    }
-}
-
-/// The policy that a start brings into force.
-struct First {
-    state: PolicyState,
-    snapshot: Snapshot,
-    files: Option<Vec<Source>>,
-    faults: Vec<Diagnostic>,
-    warnings: Vec<Diagnostic>,
-}
-
-/// What the first policy is chosen from.
-struct Chooser<'c> {
-    kept: &'c Kept,
-    overlays: &'c [Overlay],
-    options: &'c Options,
-    now: SystemTime,
-}
-
-impl Chooser<'_> {
-    fn choose(&self, seen: &Reading, rollback: Option<&Record>) -> First {
-        let written = self.compile(seen.clone());
-        if let Some(first) = rollback.and_then(|rollback| self.rolled_back(seen, &written, rollback)) {
-            return first;
-        }
-        let faults = match written {
-            Ok(found) => return First::of(PolicyState::Ok, found, Vec::new()),
-            Err(found) => faults_of(found),
-        };
-        if let Ok(found) = self.compile(self.kept.last_good()) {
-            return First::of(PolicyState::Degraded, found, faults);
-        }
-        let snapshot = Snapshot::deny_all(self.options);
-        First { state: PolicyState::DenyAll, snapshot, files: None, faults, warnings: Vec::new() }
-    }
-
-    /// What a rollback put in force, unless the files changed since and are good, or its own can no longer be had.
-    fn rolled_back(
-        &self,
-        seen: &Reading,
-        written: &Result<(Vec<Source>, Compiled), Vec<Diagnostic>>,
-        rollback: &Record,
-    ) -> Option<First> {
-        if written.is_ok() && !rollback.overrides(seen) {
-            return None;
-        }
-        let found = self.compile(self.kept.files(rollback.generation())?);
-        let found =
-            found.inspect_err(|_| error!(of = rollback.generation(), "the rollback's files cannot be had")).ok()?;
-        let faults = written.as_ref().err().cloned().map(faults_of);
-        Some(First::of(PolicyState::RolledBack, found, faults.unwrap_or_default()))
-    }
-
-    /// The files of a reading, and what they compile to.
-    fn compile(&self, reading: Reading) -> Result<(Vec<Source>, Compiled), Vec<Diagnostic>> {
-        let files = reading?;
-        let overlaid = load_overlaid(files.clone(), self.overlays, self.options, self.now)?;
-        Ok((files, with_idle(overlaid)))
-    }
-}
-
-impl First {
-    fn of(state: PolicyState, (files, compiled): (Vec<Source>, Compiled), faults: Vec<Diagnostic>) -> Self {
-        let Compiled { snapshot, warnings } = compiled;
-        Self { state, snapshot, files: Some(files), faults, warnings }
     }
 }
 

@@ -131,8 +131,9 @@ impl Lab {
 
     /// Answers each packet so often that it is `count` in all.
     fn answer(&mut self, packets: &[Vec<u8>], count: usize) {
+        let batch = self.pipeline.batch(tokio::time::Instant::now());
         for packet in packets.iter().cycle().take(count) {
-            let step = self.pipeline.answer(black_box(packet), &self.peer, &mut self.answer);
+            let step = batch.answer(black_box(packet), &self.peer, &mut self.answer);
             assert!(matches!(step, Step::Reply), "nothing is to be asked upstream");
             black_box(&self.answer);
         }

@@ -13,9 +13,7 @@ counters! {
     not_implemented: "Queries with an opcode other than QUERY, answered NOTIMP.",
     bad_version: "Queries with an unknown EDNS version, answered BADVERS.",
     refused: "Queries of another class, and zone transfers, refused.",
-    denied: "Questions denied by the policy.",
     denied_targets: "Answers withheld because a CNAME or alias target is denied.",
-    would_deny: "Questions that resolve only because of audit.",
     would_filter: "Answers under audit that hold what would be filtered.",
     answered_local: "Questions answered from static and built-in names.",
     answered_steered: "Questions for names that are reached through the gateway.",
@@ -45,14 +43,14 @@ mod tests {
     #[test]
     fn a_snapshot_names_every_counter_once() {
         let counters = Counters::default();
-        counters.denied.increment();
+        counters.refused.increment();
         let readings = counters.snapshot();
         let mut names: Vec<_> = readings.iter().map(|reading| reading.name).collect();
         names.dedup();
         assert_eq!(names.len(), readings.len());
         assert_eq!(
             readings.iter().filter(|reading| reading.value == 1).map(|reading| reading.name).collect::<Vec<_>>(),
-            ["denied"]
+            ["refused"]
         );
     }
 }

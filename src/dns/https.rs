@@ -91,7 +91,7 @@ impl Client {
     async fn answer(&self, request: Request<Incoming>) -> Result<Vec<u8>, Refusal> {
         let query = query_of(request).await?;
         let mut answer = Vec::new();
-        match self.pipeline.answer_alone(&query, &self.peer, &mut answer) {
+        match self.pipeline.answer(&query, &self.peer, &mut answer) {
             Step::Drop => return Err(Refusal::NoQuery),
             Step::Reply => {}
             Step::Miss(miss) => self.pipeline.finish(&miss, &mut answer).await,

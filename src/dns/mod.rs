@@ -90,11 +90,6 @@ impl Transport {
 
     /// In a word: `udp`, `tcp`, `tls`, `https`.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Udp => "udp",
-            Self::Tcp => "tcp",
-            Self::Tls => "tls",
-            Self::Https => "https",
-        }
+        self.carrier().word()
     }
 }

@@ -133,13 +133,8 @@ impl Pipeline {
         Batch { pipeline: self, policy: self.policy.current(), now }
     }
 
-    /// Answers a packet that came alone, as [`Batch::answer`] does.
+    /// Answers a packet that came alone, as [`Batch::answer`] does: what it took is counted at once.
     pub fn answer(&self, packet: &[u8], peer: &Peer, out: &mut Vec<u8>) -> Step {
-        self.batch(Instant::now()).answer(packet, peer, out)
-    }
-
-    /// The same for a question on a connection: what it took is counted at once.
-    pub fn answer_alone(&self, packet: &[u8], peer: &Peer, out: &mut Vec<u8>) -> Step {
         let now = Instant::now();
         let step = self.batch(now).answer(packet, peer, out);
         self.settle(now.elapsed());
@@ -164,11 +159,10 @@ impl Pipeline {
             Err(rejection) => return self.reject(header, &rejection, peer, out),
         };
         let mut case = Case::judge(query, peer, batch.now, &batch.policy);
-        if let Verdict::Audit(_) = case.judgement.verdict {
-            self.counters.would_deny.increment();
-        }
         if let Some((reply, counter)) = self.answer_without_asking(&case) {
-            counter.increment();
+            if let Some(counter) = counter {
+                counter.increment();
+            }
             self.conclude(&case, case.verdict(), &reply, out);
             return Step::Reply;
         }
@@ -270,21 +264,21 @@ impl Pipeline {
         Step::Reply
     }
 
-    /// The answer to a question that needs neither cache nor upstream, and what counts it.
-    fn answer_without_asking<'a>(&'a self, case: &'a Case<'a>) -> Option<(Reply<'a>, &'a Counter)> {
+    /// The answer to a question that needs neither cache nor upstream, and what counts it beside the tally.
+    fn answer_without_asking<'a>(&'a self, case: &'a Case<'a>) -> Option<(Reply<'a>, Option<&'a Counter>)> {
         let counters = &self.counters;
         let record_type = case.query.question.record_type;
         Some(match &case.judgement.verdict {
-            Verdict::Deny(denial) => (self.deny(case, denial), &counters.denied),
+            Verdict::Deny(denial) => (self.deny(case, denial), None),
             Verdict::Allow(_) | Verdict::Audit(_) if record_type == rtype::ANY => {
-                (Reply::any(), &counters.answered_any)
+                (Reply::any(), Some(&counters.answered_any))
             }
-            Verdict::Allow(Permit::Static) => (self.answer_local(case), &counters.answered_local),
+            Verdict::Allow(Permit::Static) => (self.answer_local(case), Some(&counters.answered_local)),
             Verdict::Allow(Permit::Rule(rule)) if rule.data_path() != DataPath::Direct => {
-                (self.steer(case), &counters.answered_steered)
+                (self.steer(case), Some(&counters.answered_steered))
             }
             Verdict::Allow(permit) if !permit.hands_out(record_type, &self.record_types) && !case.is_audited() => {
-                (Reply::type_not_permitted(), &counters.filtered_types)
+                (Reply::type_not_permitted(), Some(&counters.filtered_types))
             }
             Verdict::Allow(_) | Verdict::Audit(_) => return None,
         })

@@ -229,7 +229,7 @@ async fn answer_queries<R: AsyncRead + Unpin>(
         activity.touch();
         let Ok(place) = answers.clone().reserve_owned().await else { return Ok(()) };
         let mut answer = Vec::new();
-        match pipeline.answer_alone(query, &peer, &mut answer) {
+        match pipeline.answer(query, &peer, &mut answer) {
             Step::Drop => {}
             Step::Reply => drop(place.send(answer)),
             Step::Miss(miss) => {

@@ -133,7 +133,7 @@ impl Metrics {
         let help = "When the policy in force came into force, in Unix time.";
         text.single("pullgate_policy_applied_timestamp_seconds", Kind::Gauge, help, since);
         let help = "1 if the policy files as they are could be taken, when they were last read.";
-        let succeeded = u8::from(status.state == PolicyState::Ok);
+        let succeeded = u8::from(status.faults.is_empty());
         text.single("pullgate_policy_last_load_successful", Kind::Gauge, help, succeeded);
         let help = "When the policy files were last read, in Unix time.";
         let loaded = seconds(status.loaded);
@@ -191,18 +191,16 @@ impl Metrics {
     }
 }
 
-/// The DNS counters: those of queries as one family by transport, the others each as its own. Those that say more with
-/// their reasons are among the decisions.
+/// The DNS counters: those of queries as one family by transport, the others each as its own.
 fn write_dns(text: &mut Exposition, readings: &[Reading]) {
-    let readings: Vec<_> = readings.iter().filter(|reading| !BY_REASON.contains(&reading.name)).collect();
     let transport = |reading: &Reading| reading.name.strip_prefix("queries_");
     text.family("pullgate_queries_total", Kind::Counter, "Queries that came, by transport.");
-    for reading in &readings {
+    for reading in readings {
         if let Some(transport) = transport(reading) {
             text.sample("pullgate_queries_total", &[("transport", transport)], reading.value);
         }
     }
-    for reading in readings.into_iter().filter(|reading| transport(reading).is_none()) {
+    for reading in readings.iter().filter(|reading| transport(reading).is_none()) {
         text.single(&format!("pullgate_{}_total", reading.name), Kind::Counter, reading.help, reading.value);
     }
 }
@@ -257,8 +255,6 @@ const LIMITS: Limits = Limits {
     stall: Duration::from_secs(5),
     whole: Duration::from_secs(15),
 };
-/// Counters that are shown by reason instead.
-const BY_REASON: [&str; 2] = ["denied", "would_deny"];
 const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 #[cfg(test)]
@@ -272,10 +268,7 @@ mod tests {
     #[test]
     fn queries_are_one_family_and_the_other_counters_their_own() {
         let mut text = Exposition::default();
-        write_dns(
-            &mut text,
-            &[reading("queries_udp", 3), reading("failed", 2), reading("denied", 9), reading("queries_tcp", 1)],
-        );
+        write_dns(&mut text, &[reading("queries_udp", 3), reading("failed", 2), reading("queries_tcp", 1)]);
         assert_eq!(
             text.finish(),
             "# HELP pullgate_queries_total Queries that came, by transport.\n\

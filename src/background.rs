@@ -1,19 +1,20 @@
 //! Work that takes a while, on a thread that gives way to those that answer questions.
 //!
-//! A policy of a million rules takes seconds to read and compile. Where cores are few, the thread that does it and one
-//! that answers would otherwise take turns of milliseconds each, and every question in such a turn would wait for it.
+//! A policy of a million rules takes seconds to read and compile, and adding up what a second brought takes milliseconds.
+//! Where cores are few, the thread that does it and one that answers would otherwise take turns of milliseconds each, and
+//! every question in such a turn would wait for it.
 
 use std::io;
 use std::panic::resume_unwind;
 use std::thread::{self, Builder};
 
-/// Does `work` in the background and waits for it, which only threads may that answer nothing.
+/// Does `work` in the background, on a thread of this name, and waits for it, which only threads may that answer nothing.
 ///
 /// # Errors
 /// There can be no further thread.
-pub(super) fn in_background<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+pub(crate) fn in_background<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> io::Result<T> {
     thread::scope(|scope| {
-        let thread = Builder::new().name("policy".to_owned()).spawn_scoped(scope, || {
+        let thread = Builder::new().name(name.to_owned()).spawn_scoped(scope, || {
             give_way();
             work()
         })?;
@@ -44,7 +45,7 @@ mod tests {
     #[test]
     fn what_the_work_yields_comes_back() {
         let borrowed = String::from("policy");
-        assert_eq!(in_background(|| borrowed.len()).unwrap(), 6);
+        assert_eq!(in_background("test", || borrowed.len()).unwrap(), 6);
     }
 
     #[cfg(target_os = "linux")]
@@ -52,7 +53,7 @@ mod tests {
     fn only_the_thread_of_the_work_gives_way() {
         let own = || rustix::process::nice(0).unwrap();
         let before = own();
-        assert_eq!(in_background(own).unwrap(), (before + NICENESS).min(19));
+        assert_eq!(in_background("test", own).unwrap(), (before + NICENESS).min(19));
         assert_eq!(own(), before);
     }
 }

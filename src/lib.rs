@@ -15,6 +15,7 @@
 //! holds the table of who may import whom.
 
 pub mod address;
+mod background;
 pub mod diagnostic;
 pub mod name;
 pub mod net;

@@ -19,7 +19,7 @@ pub const MAX_LABEL: usize = 63;
 pub struct DomainName(Box<[u8]>);
 
 /// A borrowed name: the same bytes as a [`DomainName`] (or the tail of one), free to copy.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NameRef<'a>(&'a [u8]);
 
 /// A name on the stack, as read from a question: no allocation on the path of a query.

@@ -1,8 +1,10 @@
 //! How often each rule of the policy decided, and when last; forgotten when the rule leaves the policy.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::SystemTime;
+
+use foldhash::HashMap;
 
 use crate::policy::snapshot::{EntryKind, RuleRef, Snapshot};
 use crate::policy::store::InForce;
@@ -30,9 +32,9 @@ pub struct Hits {
 /// The hits of the rules in force that had any.
 #[derive(Debug, Default)]
 pub struct RuleHits {
-    hits: HashMap<RuleKey, Hits>,
+    hits: HashMap<Arc<RuleKey>, Hits>,
     /// The keys of rules of `policy` by their numbers: what is hit every second is written out once.
-    keys: HashMap<u32, RuleKey>,
+    keys: HashMap<u32, Arc<RuleKey>>,
     policy: Option<Arc<InForce>>,
     unkept: u64,
 }
@@ -68,13 +70,13 @@ impl RuleHits {
 
     /// Takes over when rules were hit before the start.
     pub(super) fn remember(&mut self, rules: impl IntoIterator<Item = (RuleKey, SystemTime)>) {
-        let before = rules.into_iter().map(|(key, last)| (key, Hits { count: 0, last: Some(last) }));
+        let before = rules.into_iter().map(|(key, last)| (Arc::new(key), Hits { count: 0, last: Some(last) }));
         self.hits.extend(before.take(MAX_RULES));
     }
 
     /// Forgets what the policy in force has no more.
     pub(super) fn follow(&mut self, policy: &Arc<InForce>) {
-        if self.policy.as_ref().is_some_and(|known| Arc::ptr_eq(known, policy)) {
+        if self.follows(policy) {
             return;
         }
         self.policy = Some(Arc::clone(policy));
@@ -85,31 +87,36 @@ impl RuleHits {
         }
     }
 
-    /// Counts hits of a rule of `policy`. One that has just left the policy in force is not taken up again.
-    pub(super) fn add(&mut self, policy: &Arc<InForce>, rule: RuleRef<'_>, count: u64, now: SystemTime) {
-        let is_current = self.policy.as_ref().is_some_and(|known| Arc::ptr_eq(known, policy));
-        let older;
-        let key = if is_current {
-            self.keys.entry(rule.number()).or_insert_with(|| RuleKey::of(rule))
-        } else {
-            older = RuleKey::of(rule);
-            &older
-        };
-        if let Some(hits) = self.hits.get_mut(key) {
-            *hits = Hits { count: hits.count + count, last: Some(now) };
-        } else if is_current && self.hits.len() < MAX_RULES {
-            self.hits.insert(key.clone(), Hits { count, last: Some(now) });
-        } else if is_current {
-            self.unkept += count;
+    /// The key of a rule of `policy`.
+    pub(super) fn key(&mut self, policy: &Arc<InForce>, rule: RuleRef<'_>) -> Arc<RuleKey> {
+        if !self.follows(policy) {
+            return Arc::new(RuleKey::of(rule));
         }
-        if self.keys.len() > MAX_RULES {
+        if self.keys.len() >= MAX_RULES {
             self.keys.clear();
         }
+        Arc::clone(self.keys.entry(rule.number()).or_insert_with(|| Arc::new(RuleKey::of(rule))))
+    }
+
+    /// Counts hits of the rule of `policy` that has this key. One that has just left the policy in force is not taken up
+    /// again.
+    pub(super) fn add(&mut self, policy: &Arc<InForce>, key: &Arc<RuleKey>, count: u64, now: SystemTime) {
+        if let Some(hits) = self.hits.get_mut(key) {
+            *hits = Hits { count: hits.count + count, last: Some(now) };
+        } else if self.follows(policy) && self.hits.len() < MAX_RULES {
+            self.hits.insert(Arc::clone(key), Hits { count, last: Some(now) });
+        } else if self.follows(policy) {
+            self.unkept += count;
+        }
+    }
+
+    fn follows(&self, policy: &Arc<InForce>) -> bool {
+        self.policy.as_ref().is_some_and(|known| Arc::ptr_eq(known, policy))
     }
 }
 
 /// The rules among `hits` that a policy has.
-fn present(snapshot: &Snapshot, hits: &HashMap<RuleKey, Hits>) -> HashSet<RuleKey> {
+fn present(snapshot: &Snapshot, hits: &HashMap<Arc<RuleKey>, Hits>) -> HashSet<RuleKey> {
     snapshot.rules().map(RuleKey::of).filter(|key| hits.contains_key(key)).collect()
 }
 
@@ -135,7 +142,8 @@ mod tests {
 
     fn hit(hits: &mut RuleHits, policy: &Arc<InForce>, pattern: &str) {
         let rule = policy.snapshot.rules().find(|rule| rule.pattern().to_string() == pattern).unwrap();
-        hits.add(policy, rule, 2, SystemTime::UNIX_EPOCH);
+        let key = hits.key(policy, rule);
+        hits.add(policy, &key, 2, SystemTime::UNIX_EPOCH);
     }
 
     #[test]

@@ -7,11 +7,12 @@ use std::time::{Duration, SystemTime};
 use tokio::task::spawn_blocking;
 use tokio::time::MissedTickBehavior;
 
+use crate::background::in_background;
 use crate::event::Decision;
 use crate::event::latency::Latencies;
 use crate::event::tally::{Carrier, Counted, Tallies, Wanted};
 use crate::observe::history::History;
-use crate::observe::rule_hits::RuleHits;
+use crate::observe::rule_hits::{RuleHits, RuleKey};
 use crate::policy::reason::Reason;
 use crate::policy::snapshot::GroupRef;
 use crate::policy::store::PolicyStore;
@@ -92,9 +93,10 @@ impl Totals {
             sums.latencies.merge(table.latencies());
             sums.lost += table.lost();
             for row in table.rows() {
-                sums.add(&row, now);
+                let rule = row.rule().map(|rule| sums.rules.key(row.policy, rule));
+                sums.add(&row, rule.as_ref(), now);
                 if let Some(history) = &self.history {
-                    history.add(&row, now);
+                    history.add(&row, rule.as_ref(), now);
                 }
             }
         });
@@ -105,8 +107,8 @@ impl Totals {
     }
 }
 
-/// Adds up once a second, and has the history written now and then, until `stopped`. Other threads than those that answer
-/// do it.
+/// Adds up once a second, and has the history written now and then, until `stopped`: on a thread that gives way to those
+/// that answer.
 pub async fn run(totals: Arc<Totals>, stopped: impl Future<Output = ()>) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -124,12 +126,14 @@ pub async fn run(totals: Arc<Totals>, stopped: impl Future<Output = ()>) {
 
 async fn work(totals: &Arc<Totals>, writes: bool) {
     let totals = Arc::clone(totals);
-    // A panic is counted and logged by the process's panic hook; the next turn goes on with what is there.
-    let _panic = spawn_blocking(move || if writes { totals.finish() } else { totals.read(|_| ()) }).await;
+    let work = move || if writes { totals.finish() } else { totals.read(|_| ()) };
+    // A panic is counted and logged by the process's panic hook, and no thread to be had is a moment's trouble: the next
+    // turn goes on with what is there.
+    let _failure = spawn_blocking(move || in_background("totals", work)).await;
 }
 
 impl Sums {
-    fn add(&mut self, row: &Counted<'_>, now: SystemTime) {
+    fn add(&mut self, row: &Counted<'_>, rule: Option<&Arc<RuleKey>>, now: SystemTime) {
         let group = row.group().map_or("", GroupRef::name);
         let kind = Kind {
             group: self.group(group),
@@ -139,7 +143,7 @@ impl Sums {
             carrier: row.carrier,
         };
         *self.decided.entry(kind).or_default() += row.count;
-        if let Some(rule) = row.rule() {
+        if let Some(rule) = rule {
             self.rules.add(row.policy, rule, row.count, now);
         }
     }

@@ -1,7 +1,6 @@
 //! The policy: from files to a snapshot, and from a question to a verdict. Knows nothing of DNS messages or sockets.
 
 mod ancestors;
-mod background;
 pub mod compile;
 pub mod document;
 pub mod image_reference;

@@ -18,8 +18,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, error, warn};
 
+use crate::background::in_background;
 use crate::diagnostic::Diagnostic;
-use crate::policy::background::in_background;
 use crate::policy::compile::Compiled;
 use crate::policy::kept::KeptPolicy;
 use crate::policy::overlay::{Change, Order};
@@ -197,7 +197,8 @@ async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
         let _within = runtime.enter();
         work()
     };
-    let done = spawn_blocking(move || in_background(work)).await.unwrap_or_else(|error| Err(io::Error::other(error)));
+    let done = spawn_blocking(move || in_background("policy", work)).await;
+    let done = done.unwrap_or_else(|error| Err(io::Error::other(error)));
     done.inspect_err(|error| error!(%error, "a look at the policy did not end")).ok()
 }
 

@@ -14,7 +14,7 @@ mod store;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing::warn;
@@ -77,9 +77,9 @@ impl History {
         })
     }
 
-    /// Takes a row, to be written with the next ones.
-    pub(super) fn add(&self, row: &Counted<'_>, now: SystemTime) {
-        let lost = lock(&self.pending).add(row, seconds(now));
+    /// Takes a row, which this rule decided, to be written with the next ones.
+    pub(super) fn add(&self, row: &Counted<'_>, rule: Option<&Arc<RuleKey>>, now: SystemTime) {
+        let lost = lock(&self.pending).add(row, rule, seconds(now));
         self.dropped.fetch_add(lost, Ordering::Relaxed);
     }
 

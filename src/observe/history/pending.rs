@@ -1,15 +1,17 @@
 //! What is to be written next, added up; and the limit to what one client can make the history hold.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use foldhash::{HashMap, HashSet};
+use hashbrown::Equivalent;
 
 use super::seconds;
 use crate::event::tally::Counted;
 use crate::event::{Decision, Event};
-use crate::name::DomainName;
+use crate::name::{DomainName, NameRef};
 use crate::observe::pulls::Pull;
 use crate::observe::rule_hits::RuleKey;
 use crate::policy::reason::Reason;
@@ -18,18 +20,20 @@ use crate::policy::snapshot::GroupRef;
 /// Rows and hits that are not written yet.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    pub(super) rows: HashMap<Topic, Times>,
-    pub(super) rules: HashMap<RuleKey, Times>,
+    pub(super) rows: ByTopic<Times>,
+    pub(super) rules: HashMap<Arc<RuleKey>, Times>,
     /// What was asked for before: told by way of the log, and so maybe later than what it is about.
-    pub(super) pulls: HashMap<Topic, Pull>,
+    pub(super) pulls: ByTopic<Pull>,
     /// The names that each client has had in the hour under way, as hashes.
     names: HashMap<IpAddr, HashSet<u64>>,
     hasher: RandomState,
     hour: u64,
 }
 
+type ByTopic<V> = hashbrown::HashMap<Topic, V, RandomState>;
+
 /// What the rows of an hour differ in.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub(super) struct Topic {
     pub(super) hour: u64,
     /// `None`: of various clients, for various names.
@@ -37,7 +41,18 @@ pub(super) struct Topic {
     pub(super) group: Option<String>,
     pub(super) decision: Decision,
     pub(super) reason: Reason,
-    pub(super) rule: Option<RuleKey>,
+    pub(super) rule: Option<Arc<RuleKey>>,
+}
+
+/// The same, borrowed: what comes every second is found without being written out.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct TopicRef<'a> {
+    hour: u64,
+    about: Option<(IpAddr, Option<NameRef<'a>>)>,
+    group: Option<&'a str>,
+    decision: Decision,
+    reason: Reason,
+    rule: Option<&'a Arc<RuleKey>>,
 }
 
 /// How often, and from when to when, in Unix time.
@@ -57,56 +72,54 @@ impl Times {
 }
 
 impl Pending {
-    /// Takes a row of a table; how many decisions could not be.
-    pub(super) fn add(&mut self, row: &Counted<'_>, now: u64) -> u64 {
+    /// Takes a row of a table, which this rule decided; how many decisions could not be.
+    pub(super) fn add(&mut self, row: &Counted<'_>, rule: Option<&Arc<RuleKey>>, now: u64) -> u64 {
         let hour = now / 3600;
         if hour != self.hour {
-            (self.hour, self.names) = (hour, HashMap::new());
+            (self.hour, self.names) = (hour, HashMap::default());
         }
         let times = Times { count: row.count, first: now, last: now };
-        let rule = row.rule().map(RuleKey::of);
-        if let Some(key) = &rule {
-            merge(&mut self.rules, key, times);
+        if let Some(key) = rule {
+            match self.rules.get_mut(key) {
+                Some(known) => known.merge(times),
+                None => drop(self.rules.insert(Arc::clone(key), times)),
+            }
         }
-        let topic = |about| Topic {
+        let topic = TopicRef {
             hour,
-            about,
-            group: row.group().map(GroupRef::name).map(str::to_owned),
+            about: row.about.map(|(client, name)| (client, Some(name))),
+            group: row.group().map(GroupRef::name),
             decision: row.decision,
             reason: row.reason,
-            rule: rule.clone(),
+            rule,
         };
-        let wide = |client| topic(Some((client, None)));
-        match row.about {
-            Some((client, name)) => self.add_about(&topic(Some((client, Some(name.to_owned())))), &wide(client), times),
-            None => self.add_topic(&topic(None), times),
-        }
-    }
-
-    /// Counts under `topic`, or where its client has had names enough under the `wider` one.
-    fn add_about(&mut self, topic: &Topic, wider: &Topic, times: Times) -> u64 {
-        if let Some(known) = self.rows.get_mut(topic) {
+        if let Some(known) = self.rows.get_mut(&topic) {
             known.merge(times);
             return 0;
         }
-        let Some((client, _)) = topic.about else { return self.add_topic(topic, times) };
+        let topic = if self.has_room_about(&topic) { topic } else { topic.of_various_names() };
+        self.add_topic(topic, times)
+    }
+
+    /// Whether the client of a new topic has not had names enough this hour.
+    fn has_room_about(&mut self, topic: &TopicRef<'_>) -> bool {
+        let Some((client, _)) = topic.about else { return true };
         if self.names.len() >= MAX_CLIENTS && !self.names.contains_key(&client) {
-            return self.add_topic(wider, times);
+            return false;
         }
         let hash = self.hasher.hash_one(topic);
         let names = self.names.entry(client).or_default();
-        let is_room = names.contains(&hash) || names.len() < NAMES_OF_A_CLIENT;
-        if is_room {
-            names.insert(hash);
-        }
-        self.add_topic(if is_room { topic } else { wider }, times)
+        names.contains(&hash) || (names.len() < NAMES_OF_A_CLIENT && names.insert(hash))
     }
 
-    fn add_topic(&mut self, topic: &Topic, times: Times) -> u64 {
-        if self.rows.len() >= MAX_ROWS && !self.rows.contains_key(topic) {
+    fn add_topic(&mut self, topic: TopicRef<'_>, times: Times) -> u64 {
+        if let Some(known) = self.rows.get_mut(&topic) {
+            known.merge(times);
+        } else if self.rows.len() < MAX_ROWS {
+            self.rows.insert(topic.to_owned(), times);
+        } else {
             return times.count;
         }
-        merge(&mut self.rows, topic, times);
         0
     }
 
@@ -148,10 +161,50 @@ impl Pending {
     }
 }
 
-fn merge<K: Clone + Eq + std::hash::Hash>(map: &mut HashMap<K, Times>, key: &K, times: Times) {
-    match map.get_mut(key) {
-        Some(known) => known.merge(times),
-        None => drop(map.insert(key.clone(), times)),
+impl Topic {
+    fn borrowed(&self) -> TopicRef<'_> {
+        let Self { hour, about, group, decision, reason, rule } = self;
+        TopicRef {
+            hour: *hour,
+            about: about.as_ref().map(|(client, name)| (*client, name.as_ref().map(DomainName::as_name))),
+            group: group.as_deref(),
+            decision: *decision,
+            reason: *reason,
+            rule: rule.as_ref(),
+        }
+    }
+}
+
+impl TopicRef<'_> {
+    /// The same client's, whatever the name.
+    fn of_various_names(self) -> Self {
+        Self { about: self.about.map(|(client, _)| (client, None)), ..self }
+    }
+
+    fn to_owned(self) -> Topic {
+        let Self { hour, about, group, decision, reason, rule } = self;
+        let about = about.map(|(client, name)| (client, name.map(NameRef::to_owned)));
+        Topic { hour, about, group: group.map(str::to_owned), decision, reason, rule: rule.cloned() }
+    }
+}
+
+impl PartialEq for Topic {
+    fn eq(&self, other: &Self) -> bool {
+        self.borrowed() == other.borrowed()
+    }
+}
+
+impl Eq for Topic {}
+
+impl Hash for Topic {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.borrowed().hash(state);
+    }
+}
+
+impl Equivalent<Topic> for TopicRef<'_> {
+    fn equivalent(&self, topic: &Topic) -> bool {
+        *self == topic.borrowed()
     }
 }
 

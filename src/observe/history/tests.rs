@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::event::tally::Tallies;
 use crate::event::tally::tests::{count, in_force};
+use crate::event::tally::{Counted, Tallies};
 use crate::observe::recent::VerdictWord;
 use crate::policy::store::InForce;
 
@@ -41,7 +41,13 @@ impl Lab {
 
     fn ask(&self, client: [u8; 4], name: &str, now: SystemTime) {
         count(&self.tallies, &self.policy, client.into(), name);
-        self.tallies.take(|table| table.rows().for_each(|row| self.history.add(&row, now)));
+        self.take(now);
+    }
+
+    /// Takes what was counted, as of `now`.
+    fn take(&self, now: SystemTime) {
+        let rule = |row: &Counted<'_>| row.rule().map(RuleKey::of).map(Arc::new);
+        self.tallies.take(|table| table.rows().for_each(|row| self.history.add(&row, rule(&row).as_ref(), now)));
     }
 
     fn rows(&self, search: &Search) -> Vec<String> {
@@ -193,7 +199,7 @@ fn the_file_never_outgrows_its_size_and_the_newest_hours_stay() {
             let [high, low] = number.to_be_bytes();
             count(&lab.tallies, &lab.policy, [10, 1, high, low].into(), &format!("{padding}.{padding}.example"));
         }
-        lab.tallies.take(|table| table.rows().for_each(|row| lab.history.add(&row, now)));
+        lab.take(now);
         lab.history.write();
         assert!(lab.history.bytes() <= SIZE, "{} bytes in hour {hour}", lab.history.bytes());
     }

@@ -10,6 +10,7 @@ use super::{ExitCode, Outcome};
 use crate::control::report::{FaultReport, OverlayOutcomeReport, OverlayReport};
 use crate::diagnostic::Severity;
 use crate::name::DomainName;
+use crate::policy::exceptions::in_words;
 use crate::policy::pattern::Pattern;
 
 /// Allow a name for a while, on top of the policy files
@@ -214,10 +215,7 @@ pub(super) fn line(overlay: &OverlayReport) -> String {
 pub(super) fn left(until: &str) -> String {
     let Ok(until) = until.parse::<jiff::Timestamp>() else { return format!("until {until}") };
     let left = SystemTime::from(until).duration_since(SystemTime::now()).unwrap_or_default();
-    let seconds = left.as_secs();
-    // Seconds matter in the last minutes only.
-    let shown = if seconds < 600 { seconds } else { seconds / 60 * 60 };
-    format!("{} left", humantime::format_duration(Duration::from_secs(shown)))
+    format!("{} left", in_words(left))
 }
 
 fn name(text: &str) -> Result<DomainName, String> {

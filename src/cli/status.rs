@@ -6,7 +6,7 @@ use super::failure::{self, Failure};
 use super::options::{self, Options};
 use super::output::{Output, counted};
 use super::{ExitCode, Outcome, overlay};
-use crate::control::report::{FaultReport, ListenReport, RollbackReport, State, StatusReport};
+use crate::control::report::{ExceptionReport, FaultReport, ListenReport, RollbackReport, State, StatusReport};
 use crate::diagnostic::Severity;
 
 /// Show how the running resolver is: policy in force, listeners, faults
@@ -45,6 +45,10 @@ fn print(report: &StatusReport, output: &mut Output) -> Result<(), Failure> {
     for overlay in &report.overlays {
         writeln!(output, "  overlay  {}", overlay::line(overlay))?;
     }
+    for exception in &report.exceptions {
+        let what = if exception.ended { "ended  " } else { "expires" };
+        writeln!(output, "  {what}  {}", exception_line(exception))?;
+    }
     for line in listeners(&report.listen) {
         writeln!(output, "  listens  {line}")?;
     }
@@ -64,6 +68,19 @@ fn headline(state: State) -> &'static str {
         State::RolledBack => "rolled-back: an earlier policy is in force, the policy files are not",
         State::DenyAll => "deny-all: there is no policy to put in force, every name is denied",
     }
+}
+
+/// `registry old-mirror for ci: 5d 3h left (2027-01-31T00:00:00.000Z), owner platform, ticket SEC-118, policy.d/a.toml:12`.
+fn exception_line(exception: &ExceptionReport) -> String {
+    let ExceptionReport { entry, kind, expires, ended, owner, ticket, groups, path, line, .. } = exception;
+    let whose = if groups.is_empty() { String::new() } else { format!(" for {}", groups.join(", ")) };
+    let when = match ended {
+        true => format!("at {expires}, and is left out"),
+        false => format!("{} ({expires})", overlay::left(expires)),
+    };
+    let owner = owner.as_ref().map(|owner| format!(", owner {owner}")).unwrap_or_default();
+    let ticket = ticket.as_ref().map(|ticket| format!(", ticket {ticket}")).unwrap_or_default();
+    format!("{kind} {entry}{whose}: {when}{owner}{ticket}, {}:{line}", path.display())
 }
 
 /// One line an address, with everything spoken there.

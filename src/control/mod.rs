@@ -3,6 +3,7 @@
 mod caller;
 pub mod client;
 pub mod diff;
+mod exception;
 pub mod exchange;
 pub mod explain;
 mod overlay;

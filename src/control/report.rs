@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use crate::control::diff::Change;
+pub use crate::control::exception::ExceptionReport;
 use crate::diagnostic::{Diagnostic, Excerpt, Severity};
 pub use crate::observe::history::{DeniedName, HistoryRow, RuleUse, Stats, Sum};
 pub use crate::observe::pulls::Pull;
@@ -36,6 +37,9 @@ pub struct StatusReport {
     /// What is on top of it for a while.
     #[serde(default)]
     pub overlays: Vec<OverlayReport>,
+    /// The entries of the files that end, and those that have and are still written; the soonest first.
+    #[serde(default)]
+    pub exceptions: Vec<ExceptionReport>,
     /// Why the files on disk are not in force.
     pub faults: Vec<FaultReport>,
     /// What somebody should look at in the files in force.

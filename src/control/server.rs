@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hyper::{Method, StatusCode};
 use tokio::net::UnixListener;
@@ -15,8 +15,8 @@ use crate::control::explain::{self, ImageQuestion, OnBehalf, Question};
 use crate::control::overlay;
 use crate::control::past;
 use crate::control::report::{
-    DryRunReport, FaultReport, KeptReport, ListenReport, LogReport, OverlayOutcomeReport, OverlayReport,
-    OverlaysReport, PolicyHistoryReport, ReloadReport, RollbackReport, State, StatusReport,
+    DryRunReport, ExceptionReport, FaultReport, KeptReport, ListenReport, LogReport, OverlayOutcomeReport,
+    OverlayReport, OverlaysReport, PolicyHistoryReport, ReloadReport, RollbackReport, State, StatusReport,
 };
 use crate::observe::http::{self, Head, Limits, Reply};
 use crate::observe::log::timestamp;
@@ -233,12 +233,18 @@ fn status(api: &Api) -> StatusReport {
         forwards_unlisted: forwarding_groups(&api.policy.current()),
         rollback: rollback.map(RollbackReport::from),
         overlays: overlays.iter().map(OverlayReport::from).collect(),
+        exceptions: exceptions(&api.policy.current()),
         faults: FaultReport::all(&faults),
         warnings: FaultReport::all(&warnings),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         started: timestamp(api.metrics.started),
     }
+}
+
+fn exceptions(policy: &InForce) -> Vec<ExceptionReport> {
+    let now = SystemTime::now();
+    policy.snapshot.exceptions().iter().map(|exception| ExceptionReport::of(exception, now)).collect()
 }
 
 fn forwarding_groups(policy: &InForce) -> Vec<String> {

@@ -22,6 +22,7 @@ use crate::observe::query_log::QueryLog;
 use crate::observe::recent::Recent;
 use crate::observe::totals::Totals;
 use crate::observe::writer::LineWriter;
+use crate::policy::exceptions::Exception;
 use crate::policy::store::{PolicyState, PolicyStore};
 use crate::upstream::{Resolver, ServerCounters};
 
@@ -126,6 +127,7 @@ impl Metrics {
             let count = status.overlays.iter().filter(|overlay| overlay.change.kind() == kind).count();
             text.sample("pullgate_policy_overlays", &[("kind", kind)], count);
         }
+        write_exceptions(text, self.policy.current().snapshot.exceptions(), SystemTime::now());
         let generation = status.generation;
         text.single("pullgate_policy_generation", Kind::Gauge, "The number of the policy in force.", generation);
         text.single("pullgate_policy_rules", Kind::Gauge, "Rules in force.", status.rules);
@@ -191,6 +193,24 @@ impl Metrics {
     }
 }
 
+/// How many entries of the policy files end, and when the first of them do.
+fn write_exceptions(text: &mut Exposition, exceptions: &[Exception], now: SystemTime) {
+    let (name, help) = ("pullgate_exceptions", "Entries with an end, by whether it is still to come or has passed.");
+    text.family(name, Kind::Gauge, help);
+    let ended = exceptions.iter().filter(|exception| exception.left(now).is_none()).count();
+    text.sample(name, &[("state", "running")], exceptions.len() - ended);
+    text.sample(name, &[("state", "ended")], ended);
+    let name = "pullgate_exception_expires_timestamp_seconds";
+    let help = "When an entry ends or ended, in Unix time; of the first 1000 to end.";
+    text.family(name, Kind::Gauge, help);
+    for exception in exceptions.iter().take(MAX_EXCEPTIONS) {
+        let Exception { entry, kind, owner, ticket, expires, .. } = exception;
+        let (kind, [owner, ticket]) = (kind.to_string(), [owner, ticket].map(|text| text.as_deref().unwrap_or("")));
+        let labels = [("kind", &*kind), ("entry", entry), ("owner", owner), ("ticket", ticket)];
+        text.sample(name, &labels, seconds(*expires));
+    }
+}
+
 /// The DNS counters: those of queries as one family by transport, the others each as its own.
 fn write_dns(text: &mut Exposition, readings: &[Reading]) {
     let transport = |reading: &Reading| reading.name.strip_prefix("queries_");
@@ -247,6 +267,8 @@ fn seconds(at: SystemTime) -> f64 {
     at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
+/// As many as of rules: more is more than a collector wants.
+const MAX_EXCEPTIONS: usize = 1000;
 /// Scrapers are few and quick; what is not is kept from holding anything.
 const LIMITS: Limits = Limits {
     connections: 16,
@@ -260,6 +282,8 @@ const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnostic::Place;
+    use crate::policy::snapshot::EntryKind;
 
     fn reading(name: &'static str, value: u64) -> Reading {
         Reading { name, help: "Some.", value }
@@ -277,6 +301,30 @@ mod tests {
              pullgate_queries_total{transport=\"tcp\"} 1\n\
              # HELP pullgate_failed_total Some.\n# TYPE pullgate_failed_total counter\npullgate_failed_total 2\n"
         );
+    }
+
+    #[test]
+    fn exceptions_are_counted_and_told_with_whom_to_ask() {
+        let exception = |entry: &str, expires: u64| Exception {
+            entry: entry.to_owned(),
+            kind: EntryKind::Registry,
+            expires: UNIX_EPOCH + Duration::from_secs(expires),
+            owner: Some("platform".to_owned()),
+            ticket: None,
+            groups: Vec::new(),
+            place: Place { path: std::path::Path::new("a.toml").into(), line: 1, column: 1 },
+        };
+        let mut text = Exposition::default();
+        write_exceptions(&mut text, &[exception("a", 50), exception("b", 100)], UNIX_EPOCH + Duration::from_secs(50));
+        let text = text.finish();
+        let labels = "kind=\"registry\",entry=\"b\",owner=\"platform\",ticket=\"\"";
+        for line in [
+            "pullgate_exceptions{state=\"running\"} 1\n".to_owned(),
+            "pullgate_exceptions{state=\"ended\"} 1\n".to_owned(),
+            format!("pullgate_exception_expires_timestamp_seconds{{{labels}}} 100\n"),
+        ] {
+            assert!(text.contains(&line), "{line}{text}");
+        }
     }
 
     #[test]

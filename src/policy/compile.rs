@@ -111,7 +111,7 @@ fn translate(documents: &[Document], options: &Options, now: SystemTime) -> Resu
     images::check_paths(&drafts, &images, options, &mut complaints);
     asserts::check(documents, &groups.groups, &mut complaints);
     let mut complaints: Vec<_> = complaints.into_iter().map(|complaint| judge_severity(complaint, options)).collect();
-    complaints.extend(entries::warn_of_expired(&drafts, now));
+    complaints.extend(entries::warn_of_ends(&drafts, now));
     if complaints.iter().any(Diagnostic::is_fault) {
         return merge(complaints, Err(Vec::new()));
     }
@@ -136,6 +136,7 @@ impl Snapshot {
             catalogue: Catalogue::shipped(),
             paths: Box::default(),
             expiries: Expiries::default(),
+            exceptions: Box::default(),
             digest: Digest([0; 32]),
             is_deny_all: true,
         }
@@ -154,6 +155,7 @@ fn build(
     let paths = paths_of(&alive)?;
     let matcher = build_matcher(&alive, &paths)?;
     let (entries, grants) = entries_of(drafts, &membership, now);
+    let exceptions = entries::exceptions(drafts, &membership.grants, &membership.groups);
     let numbers = numbers_of(drafts, now);
     let ancestors = Ancestors::of(&matcher, |rule| {
         let entry: &Entry = &entries[rule.entry() as usize];
@@ -170,6 +172,7 @@ fn build(
         catalogue: Catalogue::shipped(),
         paths,
         expiries: Expiries::new(drafts.iter().filter_map(Draft::expires).collect(), now),
+        exceptions,
         digest: Digest([0; 32]),
         is_deny_all: false,
     };
@@ -257,7 +260,10 @@ fn position(diagnostic: &Diagnostic) -> (&Path, Option<(u32, u32)>) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::policy::exceptions::Exception;
 
     fn load_files(files: &[(&str, &str)], options: &Options, now: SystemTime) -> Result<Compiled, Vec<Diagnostic>> {
         let source = |(path, text): &(&str, &str)| Source::new(*path, format!("version = 1\n{text}"));
@@ -431,6 +437,49 @@ mod tests {
             !before.snapshot.is_current(end) && after.snapshot.is_current(end) && !after.snapshot.is_current(EARLY)
         );
         assert_ne!(before.snapshot.digest(), after.snapshot.digest());
+    }
+
+    #[test]
+    fn an_entry_that_ends_within_a_week_is_warned_of_even_under_strict_and_decides_as_before() {
+        let text = "[[registry]]\nname = \"a\"\nhosts = [\"a.example\"]\nexpires = 2000-01-10T00:00:00Z\n";
+        let options = Options { strict: true, ..Options::default() };
+        let at = |now| load_files(&[("a.toml", text)], &options, now).unwrap();
+        let before = at(EARLY);
+        let end = before.snapshot.next_expiry().unwrap();
+        let near = end - Duration::from_secs(7 * 86_400);
+        let after = at(near);
+        assert_eq!((before.warnings.len(), after.warnings.len()), (0, 1));
+        assert_eq!(after.warnings[0].message, "`a` ends soon, at 2000-01-10T00:00:00Z");
+        assert!(!before.snapshot.is_current(near) && after.snapshot.is_current(near));
+        assert_eq!(before.snapshot.digest(), after.snapshot.digest());
+    }
+
+    #[test]
+    fn entries_with_an_end_are_listed_soonest_first_with_their_groups_also_when_they_have_ended() {
+        let entry = |name: &str, year: u32, more: &str| {
+            format!(
+                "[[registry]]\nname = \"{name}\"\nhosts = [\"{name}.example\"]\nexpires = {year}-01-01T00:00:00Z\n{more}"
+            )
+        };
+        let groups = "[[group]]\nname = \"ci\"\nregistries = [\"late\"]\n[[group]]\nname = \"default\"\n";
+        let text = format!(
+            "{}{}[[registry]]\nname = \"r\"\nhosts = [\"r.example\"]\n{groups}",
+            entry("late", 2001, "owner = \"me\"\n"),
+            entry("gone", 1999, "groups = [\"default\"]\n")
+        );
+        let now = jiff::Timestamp::from_second(950_000_000).unwrap().into();
+        let compiled = load_files(&[("a.toml", &text)], &Options::default(), now).unwrap();
+        let told = compiled.snapshot.exceptions().iter().map(|exception| {
+            let Exception { entry, groups, owner, place, .. } = exception;
+            format!("{entry} for {groups:?} by {owner:?} at {place}: {}", exception.left(now).is_some())
+        });
+        assert_eq!(
+            told.collect::<Vec<_>>(),
+            [
+                "gone for [\"default\"] by None at a.toml:10:11: false",
+                "late for [\"ci\"] by Some(\"me\") at a.toml:5:11: true",
+            ]
+        );
     }
 
     #[test]

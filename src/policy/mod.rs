@@ -3,6 +3,7 @@
 mod ancestors;
 pub mod compile;
 pub mod document;
+pub mod exceptions;
 pub mod image_reference;
 pub mod image_set;
 pub mod images;

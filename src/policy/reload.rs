@@ -15,6 +15,7 @@ use self::first::Chooser;
 use crate::diagnostic::{Diagnostic, Severity, Source};
 use crate::policy::compile::{Compiled, Options, Overlaid, load_overlaid};
 use crate::policy::document::read_directory;
+use crate::policy::exceptions::{Exception, Notice, Reminders, in_utc, in_words};
 use crate::policy::kept::{Kept, KeptPolicy};
 use crate::policy::overlay::{Change, Order, Overlay, Overlays};
 use crate::policy::rollback::{self, Record};
@@ -125,6 +126,8 @@ pub struct Reloader {
     in_force: Option<Vec<Source>>,
     /// The files looked at last.
     seen: Reading,
+    /// What was said of entries that run out.
+    reminders: Reminders,
 }
 
 impl Reloader {
@@ -151,7 +154,9 @@ impl Reloader {
             PolicyState::Ok | PolicyState::Degraded | PolicyState::DenyAll => (None, rollback),
         };
         let in_force = first.files;
-        let reloader = Self { store, origin, options, kept, rollback_file, rollback, overlays, clock, in_force, seen };
+        let reminders = Reminders::default();
+        let reloader =
+            Self { store, origin, options, kept, rollback_file, rollback, overlays, clock, in_force, seen, reminders };
         if let Some(ended) = ended {
             info!(of = ended.generation(), "rollback ended: the policy files changed, or its own are gone");
             reloader.forget_rollback();
@@ -295,10 +300,28 @@ impl Reloader {
         OverlayOutcome::Ended { generation, warnings }
     }
 
-    /// What there is to do from time to time: frees policies that were in force, and ends entries.
+    /// What there is to do from time to time: frees policies that were in force, ends entries, and says which soon will.
     pub(super) fn tend(&mut self) {
         self.store.free_retired();
         self.expire();
+        self.remind();
+    }
+
+    /// Says which entries run out.
+    fn remind(&mut self) {
+        let now = self.clock.now();
+        let in_force = self.store.current();
+        for (notice, exception) in self.reminders.due(in_force.snapshot.exceptions(), now) {
+            let Exception { entry, expires, owner, ticket, place, .. } = exception;
+            let (expires, owner, ticket) = (in_utc(*expires), owner.as_deref(), ticket.as_deref());
+            match notice {
+                Notice::Week | Notice::Day => {
+                    let left = in_words(exception.left(now).unwrap_or_default());
+                    warn!(entry, left, expires, owner, ticket, %place, "a policy entry ends soon");
+                }
+                Notice::Ended => warn!(entry, expires, owner, ticket, %place, "a policy entry ended"),
+            }
+        }
     }
 
     /// Leaves out what has ended by now, or takes back what a clock set back has not ended yet, from the policy in force:
@@ -310,8 +333,12 @@ impl Reloader {
         if self.overlays.list().len() == overlays && self.store.current().snapshot.is_current(now) {
             return;
         }
+        let before = self.store.current().generation;
         let generation = self.relay(now);
         self.store.report(|status| status.warnings.extend(unkept));
+        if generation == before {
+            return;
+        }
         info!(cause = ?Cause::Expiry, generation, "policy entries or overlays ended or began anew");
     }
 

@@ -15,6 +15,7 @@ use crate::diagnostic::Place;
 use crate::name::{DomainName, NameRef};
 use crate::policy::ancestors::Ancestors;
 use crate::policy::document::{CnamePolicy, DataPath, Mode, RecordTypes, Unlisted};
+use crate::policy::exceptions::{Exception, SOON};
 use crate::policy::images::ImageTables;
 use crate::policy::matcher::{Builder, Matcher, Rule, Tag};
 use crate::policy::preset::{Preset, catalogue};
@@ -33,6 +34,7 @@ pub struct Snapshot {
     pub(super) catalogue: &'static Catalogue,
     pub(super) paths: Box<[Arc<Path>]>,
     pub(super) expiries: Expiries,
+    pub(super) exceptions: Box<[Exception]>,
     pub(super) digest: Digest,
     /// Whether this stands for a policy that could not be had.
     pub(super) is_deny_all: bool,
@@ -142,6 +144,8 @@ pub(super) struct Expiries {
     pub(super) moments: Vec<SystemTime>,
     /// How many had passed.
     pub(super) passed: usize,
+    /// How many were soon to pass, or had.
+    near: usize,
 }
 
 /// A rule of a snapshot, with what it belongs to.
@@ -214,9 +218,14 @@ impl Snapshot {
         self.expiries.moments.get(self.expiries.passed).copied()
     }
 
-    /// Whether compiling the same documents at `now` would leave out the same entries.
+    /// Whether compiling the same documents at `now` would leave out the same entries, and warn of the same.
     pub fn is_current(&self, now: SystemTime) -> bool {
-        self.expiries.passed == Expiries::count_passed(&self.expiries.moments, now)
+        self.expiries.is_current(now)
+    }
+
+    /// The entries of the policy files that end, and those that have, which are left out; the soonest first.
+    pub fn exceptions(&self) -> &[Exception] {
+        &self.exceptions
     }
 
     /// The bytes that rules and their indexes take.
@@ -248,7 +257,13 @@ impl Grant {
 impl Expiries {
     pub(super) fn new(mut moments: Vec<SystemTime>, now: SystemTime) -> Self {
         moments.sort_unstable();
-        Self { passed: Self::count_passed(&moments, now), moments }
+        let (passed, near) = (Self::count_passed(&moments, now), Self::count_passed(&moments, now + SOON));
+        Self { moments, passed, near }
+    }
+
+    fn is_current(&self, now: SystemTime) -> bool {
+        let counts = [now, now + SOON].map(|moment| Self::count_passed(&self.moments, moment));
+        counts == [self.passed, self.near]
     }
 
     fn count_passed(moments: &[SystemTime], now: SystemTime) -> usize {

@@ -4,6 +4,7 @@
 
 mod asserts;
 mod discover;
+mod exceptions;
 mod harness;
 mod images_ca;
 mod import;

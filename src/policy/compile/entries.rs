@@ -9,9 +9,10 @@ use crate::diagnostic::{Diagnostic, Place, Source};
 use crate::policy::document::{
     CnamePolicy, DataPath, DenySpec, Document, EntryKindSpec, EntrySpec, Mode, PresetUse, Written,
 };
+use crate::policy::exceptions::{Exception, SOON, in_utc};
 use crate::policy::pattern::{LabelPattern, Pattern};
 use crate::policy::preset::{self, Preset, PresetHost, Purpose, Subject, WarningKind};
-use crate::policy::snapshot::{Entry, EntryKind, Statics};
+use crate::policy::snapshot::{Entry, EntryKind, Grant, Groups, Statics};
 
 /// An entry on its way into a snapshot.
 pub(super) struct Draft<'d> {
@@ -59,16 +60,41 @@ pub(super) fn check_statics(drafts: &[Draft<'_>], statics: &Statics, complaints:
     }
 }
 
-/// Expired entries are left out; says so, though never as a fault: then the policy before, with the entry still in it,
-/// would stay in force.
-pub(super) fn warn_of_expired(drafts: &[Draft<'_>], now: SystemTime) -> Vec<Diagnostic> {
-    let expired = drafts.iter().filter(|draft| draft.is_expired(now));
+/// Expired entries are left out, others soon will be; says so, though never as a fault: then the policy before, with the
+/// entry still in it, would stay in force.
+pub(super) fn warn_of_ends(drafts: &[Draft<'_>], now: SystemTime) -> Vec<Diagnostic> {
+    let ending = drafts.iter().filter(|draft| draft.overlay.is_none() && draft.is_expired(now + SOON));
     let warning = |draft: &Draft<'_>| {
         let Spec::Entry(EntrySpec { name, expires: Some(expires), .. }) = draft.spec else { return None };
-        let message = format!("`{}` has expired and is left out", name.value);
+        let message = if draft.is_expired(now) {
+            format!("`{}` has expired and is left out", name.value)
+        } else {
+            format!("`{}` ends soon, at {}", name.value, in_utc(expires.value))
+        };
         Some(draft.source.warning(expires.span.clone(), message).hint("remove the entry, or give it a later date"))
     };
-    expired.filter_map(warning).collect()
+    ending.filter_map(warning).collect()
+}
+
+/// The entries of policy files that end, with whom they are for; the soonest first.
+pub(super) fn exceptions(drafts: &[Draft<'_>], grants: &[Grant], groups: &Groups) -> Box<[Exception]> {
+    let exception = |(draft, grant): (&Draft<'_>, &Grant)| {
+        let Spec::Entry(spec) = draft.spec else { return None };
+        let expires = spec.expires.as_ref().filter(|_| draft.overlay.is_none())?;
+        let holders = (0..).zip(&groups.list).filter(|(number, _)| grant.includes(Some(*number)));
+        Some(Exception {
+            entry: spec.name.value.clone(),
+            kind: draft.kind(),
+            expires: expires.value,
+            owner: spec.owner.clone(),
+            ticket: spec.ticket.clone(),
+            groups: holders.map(|(_, group)| group.name.clone()).collect(),
+            place: draft.source.place(expires.span.start),
+        })
+    };
+    let mut exceptions: Vec<_> = drafts.iter().zip(grants).filter_map(exception).collect();
+    exceptions.sort_by_key(|exception| exception.expires);
+    exceptions.into()
 }
 
 impl<'d> Draft<'d> {

@@ -1,6 +1,7 @@
 //! `pullgate allow`, `block`, `mode` and `overlay`: changes on top of the policy files that end by themselves.
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use super::failure::{self, Failure};
@@ -60,13 +61,15 @@ pub(super) struct BlockArguments {
     terms: Terms,
 }
 
-/// Put a group under audit, or enforce its policy, for a while
+/// Put a group or one client under audit, or enforce the policy there, for a while
 ///
-/// Without --group it is the mode of whoever is in a group that does not say.
+/// Without --group and --client it is the mode of whoever is in a group that does not say. A client stays in its group: what
+/// is allowed to that, and what is denied by a `[[deny]]`, is so for the client as well.
 ///
 /// Examples:
 ///   pullgate mode audit --group ci --for 1h --ticket T-7
 ///   pullgate mode audit --group ci --end
+///   pullgate mode audit --client 10.20.0.7 --for 10m
 ///
 /// Exit codes: 0 in force, or ended; 78 refused; 69 the server is not running.
 #[derive(Debug, clap::Args)]
@@ -77,6 +80,9 @@ pub(super) struct ModeArguments {
     /// For how long: 30m, 2h, 1d
     #[arg(long = "for", value_name = "TIME", value_parser = time, required_unless_present = "end")]
     time: Option<Duration>,
+    /// Only for the client at this address
+    #[arg(long, value_name = "ADDR", conflicts_with = "group")]
+    client: Option<IpAddr>,
     #[command(flatten)]
     terms: Terms,
 }
@@ -121,21 +127,23 @@ enum ModeWord {
 
 pub(super) fn allow(options: &Options, arguments: &AllowArguments, output: &mut Output) -> Outcome {
     let AllowArguments { name, time, terms } = arguments;
-    run(options, ("allow", name.to_string()), *time, terms, output)
+    let wanted = Wanted { kind: "allow", what: name.to_string(), time: *time, client: None };
+    run(options, wanted, terms, output)
 }
 
 pub(super) fn block(options: &Options, arguments: &BlockArguments, output: &mut Output) -> Outcome {
     let BlockArguments { name, time, terms } = arguments;
-    run(options, ("block", name.to_string()), *time, terms, output)
+    let wanted = Wanted { kind: "block", what: name.to_string(), time: *time, client: None };
+    run(options, wanted, terms, output)
 }
 
 pub(super) fn mode(options: &Options, arguments: &ModeArguments, output: &mut Output) -> Outcome {
-    let ModeArguments { mode, time, terms } = arguments;
-    let word = match mode {
-        ModeWord::Audit => "audit",
-        ModeWord::Enforce => "enforce",
+    let ModeArguments { mode, time, client, terms } = arguments;
+    let what = match mode {
+        ModeWord::Audit => "audit".to_owned(),
+        ModeWord::Enforce => "enforce".to_owned(),
     };
-    run(options, ("mode", word.to_owned()), *time, terms, output)
+    run(options, Wanted { kind: "mode", what, time: *time, client: *client }, terms, output)
 }
 
 pub(super) fn list(options: &Options, arguments: &ListArguments, output: &mut Output) -> Outcome {
@@ -151,21 +159,25 @@ pub(super) fn list(options: &Options, arguments: &ListArguments, output: &mut Ou
     Ok(ExitCode::SUCCESS)
 }
 
-fn run(
-    options: &Options,
-    (kind, what): (&str, String),
+/// What is to change.
+struct Wanted {
+    kind: &'static str,
+    what: String,
     time: Option<Duration>,
-    terms: &Terms,
-    output: &mut Output,
-) -> Outcome {
-    let client = options.client()?;
+    client: Option<IpAddr>,
+}
+
+fn run(options: &Options, wanted: Wanted, terms: &Terms, output: &mut Output) -> Outcome {
+    let server = options.client()?;
+    let Wanted { kind, what, time, client } = wanted;
     let time = time.map(|time| humantime::format_duration(time).to_string());
+    let client = client.map(|client| client.to_string());
     let Terms { group, ticket, reason, end, json } = terms;
-    let given = [("group", group), ("for", &time), ("ticket", ticket), ("reason", reason)];
+    let given = [("group", group), ("client", &client), ("for", &time), ("ticket", ticket), ("reason", reason)];
     let given = given.into_iter().filter_map(|(key, value)| Some((key, value.clone()?)));
     let query: Vec<(&str, String)> = [("kind", kind.to_owned()), ("what", what)].into_iter().chain(given).collect();
     let report = options::block_on(async {
-        Ok(if *end { client.end_overlay(&query).await? } else { client.put_overlay(&query).await? })
+        Ok(if *end { server.end_overlay(&query).await? } else { server.put_overlay(&query).await? })
     })?;
     if *json {
         output.json(&report)?;
@@ -203,8 +215,9 @@ fn print(report: &OverlayOutcomeReport, output: &mut Output) -> Result<(), Failu
 
 /// `allow quay.io for group ci, by alice, 1h 58m left, ticket T-7: the mirror is down`.
 pub(super) fn line(overlay: &OverlayReport) -> String {
-    let OverlayReport { kind, what, group, by, until, ticket, reason, .. } = overlay;
-    let whose = group.as_ref().map(|group| format!(" for group {group}")).unwrap_or_default();
+    let OverlayReport { kind, what, group, client, by, until, ticket, reason, .. } = overlay;
+    let client = client.map(|client| format!(" for client {client}"));
+    let whose = group.as_ref().map(|group| format!(" for group {group}")).or(client).unwrap_or_default();
     let left = until.as_deref().map_or("until it is ended".to_owned(), left);
     let ticket = ticket.as_ref().map(|ticket| format!(", ticket {ticket}")).unwrap_or_default();
     let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();

@@ -112,7 +112,7 @@ fn host_report(snapshot: &Snapshot, judgement: Judgement<'_>, name: &DomainName)
         access: None,
         verdict: VerdictWord::from(verdict),
         reason: verdict.to_string(),
-        group: group.map(|group| group.name().to_owned()),
+        group: group.and_then(GroupRef::known_name).map(str::to_owned),
         entry: rule.map(|rule| rule.entry().name.clone()).filter(|name| !name.is_empty()),
         rule: rule.map(rule_report),
         category: None,

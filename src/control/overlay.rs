@@ -30,12 +30,13 @@ pub(super) fn time(text: &str) -> Option<Duration> {
 
 impl From<&Overlay> for OverlayReport {
     fn from(overlay: &Overlay) -> Self {
-        let Overlay { id, change, group, by, since, until, ticket, reason } = overlay.clone();
+        let Overlay { id, change, group, client, by, since, until, ticket, reason } = overlay.clone();
         Self {
             id,
             kind: change.kind().to_owned(),
             what: change.what(),
             group,
+            client,
             by,
             since: timestamp(since),
             until: until.map(timestamp),

@@ -88,6 +88,9 @@ pub struct OverlayReport {
     pub what: String,
     /// The group it is for; `None`: everyone.
     pub group: Option<String>,
+    /// The one client that a mode is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<IpAddr>,
     /// Who asked for it.
     pub by: String,
     /// Since when, in UTC (RFC 3339).
@@ -294,9 +297,10 @@ impl CheckReport {
 }
 
 impl CheckReport {
-    /// The same with the overlay that decided: that of the rule, else one of the group's mode where the mode tells.
+    /// The same with the overlay that decided: that of the rule, else one of the client's or its group's mode where the
+    /// mode tells.
     #[must_use]
-    pub fn with_overlays(self, overlays: &[OverlayReport]) -> Self {
+    pub fn with_overlays(self, overlays: &[OverlayReport], client: Option<IpAddr>) -> Self {
         let of_rule = |overlay: &OverlayReport| {
             let place = format!("{OVERLAY_PLACE}{}", overlay.id);
             self.rule
@@ -309,13 +313,14 @@ impl CheckReport {
             VerdictWord::Deny => self.rule.is_none(),
             VerdictWord::Allow => false,
         };
-        let of_mode = |overlay: &OverlayReport| {
-            has_mode_told && overlay.kind == "mode" && (overlay.group.is_none() || overlay.group == self.group)
+        let is_mode = |overlay: &&OverlayReport| has_mode_told && overlay.kind == "mode";
+        let of_client = |overlay: &&OverlayReport| overlay.client.is_some() && overlay.client == client;
+        let of_mode = |overlay: &&OverlayReport| {
+            overlay.client.is_none() && (overlay.group.is_none() || overlay.group == self.group)
         };
-        let found = overlays
-            .iter()
-            .find(|overlay| of_rule(overlay))
-            .or_else(|| overlays.iter().find(|overlay| of_mode(overlay)));
+        let modes = || overlays.iter().filter(is_mode);
+        let of_some_mode = || modes().find(of_client).or_else(|| modes().find(of_mode));
+        let found = overlays.iter().find(|overlay| of_rule(overlay)).or_else(of_some_mode);
         Self { overlay: found.cloned(), ..self }
     }
 }

@@ -123,17 +123,19 @@ async fn overlay(api: &Api, head: &Head, query: &Parameters) -> Result<Reply, Ba
             return Ok(http::json(StatusCode::OK, &OverlaysReport { overlays: overlays(api) }));
         }
         Method::POST => {
-            query.only(&["kind", "what", "group", "for", "ticket", "reason"])?;
+            query.only(&["kind", "what", "group", "client", "for", "ticket", "reason"])?;
             let text = |name| query.value(name).map(str::to_owned);
             let time = query.value("for").map(|text| overlay::time(text).ok_or(NO_TIME)).transpose()?;
             let by = caller::name(head).await;
             let (group, ticket, reason) = (text("group"), text("ticket"), text("reason"));
-            api.reload.put_overlay(Order { change: query.change()?, group, by, time, ticket, reason }).await
+            let client = query.parsed("client", "an address")?;
+            api.reload.put_overlay(Order { change: query.change()?, group, client, by, time, ticket, reason }).await
         }
         Method::DELETE => {
-            query.only(&["kind", "what", "group"])?;
+            query.only(&["kind", "what", "group", "client"])?;
+            let (group, client) = (query.value("group").map(str::to_owned), query.parsed("client", "an address")?);
             let by = caller::name(head).await;
-            api.reload.end_overlay(query.change()?, query.value("group").map(str::to_owned), by).await
+            api.reload.end_overlay(query.change()?, group, client, by).await
         }
         _ => return Ok(http::wrong_method("GET, POST, DELETE")),
     };
@@ -262,12 +264,16 @@ async fn check(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> 
         record_type: query.record_type()?,
         on_behalf: query.on_behalf()?,
     };
+    let client = match question.on_behalf {
+        OnBehalf::Client(client) => Some(client.to_canonical()),
+        OnBehalf::Group(_) => None,
+    };
     let api = Arc::clone(api);
     let report = aside(move || {
         let report = explain::check(&api.policy.current().snapshot, &question, &api.record_types)?;
         let filter = Filter { name: Some(question.name), ..Filter::default() };
         let report = report.with_log(&api.recent.last(CAPACITY, &filter));
-        Ok::<_, explain::UnknownGroup>(report.with_overlays(&overlays(&api)))
+        Ok::<_, explain::UnknownGroup>(report.with_overlays(&overlays(&api), client))
     });
     Ok(match report.await {
         Some(report) => http::json(StatusCode::OK, &report?),

@@ -365,7 +365,15 @@ pub fn policy_options(settings: &Settings) -> Options {
     let config::Policy { mode, group, strict, .. } = &settings.policy;
     let statics = settings.statics.keys().cloned().collect();
     let has_gateway = settings.gateway.is_some();
-    Options { mode: *mode, group: group.clone(), strict: *strict, statics, has_gateway, modes: BTreeMap::new() }
+    Options {
+        mode: *mode,
+        group: group.clone(),
+        strict: *strict,
+        statics,
+        has_gateway,
+        modes: BTreeMap::new(),
+        client_modes: BTreeMap::new(),
+    }
 }
 
 impl Running {

@@ -11,7 +11,7 @@ use crate::name::{DomainName, NameRef};
 use crate::policy::document::{CnamePolicy, DataPath};
 use crate::policy::judge::{Asker, Judgement, Permit, Verdict};
 use crate::policy::reason::Reason;
-use crate::policy::snapshot::{RuleRef, Snapshot};
+use crate::policy::snapshot::{GroupRef, RuleRef, Snapshot};
 use crate::policy::store::InForce;
 
 /// A client and the name that it wants to reach, before one snapshot.
@@ -110,7 +110,7 @@ impl<'s> Admission<'s> {
         Event {
             decision: self.decision(),
             reason: verdict.to_string(),
-            group: self.judgement.group.map(|group| group.name().to_owned()),
+            group: self.judgement.group.and_then(GroupRef::known_name).map(str::to_owned),
             entry: verdict.rule().map(|rule| rule.entry().name.clone()).filter(|name| !name.is_empty()),
             rule: verdict.rule().map(event_rule),
             ..client.event(name, Subject::Connection)

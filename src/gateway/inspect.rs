@@ -35,6 +35,7 @@ use crate::name::DomainName;
 use crate::net::connections::Activity;
 use crate::policy::images::{Access, Badge, ImageRules, ImageVerdict, Listing};
 use crate::policy::repository::Repository;
+use crate::policy::snapshot::GroupRef;
 use crate::policy::store::InForce;
 
 /// A client's inspected connection to one registry.
@@ -271,7 +272,7 @@ impl Session {
             let admission = Admission::judge(policy, &self.client, &self.name);
             let of_rule = |rule: crate::policy::snapshot::RuleRef<'_>| rule.entry().name.clone();
             Event {
-                group: admission.judgement.group.map(|group| group.name().to_owned()),
+                group: admission.judgement.group.and_then(GroupRef::known_name).map(str::to_owned),
                 entry: admission.judgement.verdict.rule().map(of_rule),
                 ..build()
             }

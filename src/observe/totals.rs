@@ -134,7 +134,7 @@ async fn work(totals: &Arc<Totals>, writes: bool) {
 
 impl Sums {
     fn add(&mut self, row: &Counted<'_>, rule: Option<&Arc<RuleKey>>, now: SystemTime) {
-        let group = row.group().map_or("", GroupRef::name);
+        let group = row.group().and_then(GroupRef::known_name).unwrap_or_default();
         let kind = Kind {
             group: self.group(group),
             decision: row.decision,

@@ -12,6 +12,7 @@ mod images;
 mod overlaid;
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -46,6 +47,8 @@ pub struct Options {
     pub has_gateway: bool,
     /// What a denial means in some groups, whatever they say: by an overlay.
     pub modes: BTreeMap<String, Mode>,
+    /// What a denial means to some clients, whatever their groups say, by their canonical addresses: by an overlay.
+    pub client_modes: BTreeMap<IpAddr, Mode>,
 }
 
 /// A policy without faults.

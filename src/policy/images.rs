@@ -23,6 +23,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::diagnostic::Place;
+use crate::policy::apart;
 use crate::policy::document::{BadgeLookup, Mode, Permission};
 use crate::policy::repository::{Repository, RepositoryPattern};
 use crate::policy::snapshot::{Entry, GroupRef, RuleRef, Snapshot};
@@ -211,7 +212,7 @@ impl Snapshot {
         let group = self.own(group);
         // A rule of another snapshot is of no registry here, and then no image is allowed.
         let is_own = std::ptr::eq(rule.snapshot, self);
-        let table = if is_own { self.images.table(rule.rule.entry(), group) } else { None };
+        let table = if is_own { self.images.table(rule.rule.entry(), apart::written(group)) } else { None };
         let client = client.to_canonical();
         ImageRules {
             registry: rule.entry(),

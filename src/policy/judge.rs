@@ -16,6 +16,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::name::NameRef;
+use crate::policy::apart;
 use crate::policy::document::{Mode, RecordTypes, Unlisted};
 use crate::policy::matcher::{Rule, Tails};
 use crate::policy::preset::Preset;
@@ -124,7 +125,7 @@ impl Snapshot {
 
     /// Whether `group` may resolve a name below `name`. A `[[deny]]` of that name is not subtracted.
     pub fn has_allowed_below(&self, group: Option<GroupRef<'_>>, name: NameRef<'_>) -> bool {
-        let group = self.own(group);
+        let group = apart::written(self.own(group));
         let forwards = self.terms(group).is_some_and(|terms| terms.unlisted == Unlisted::Forward);
         forwards
             || self.statics.has_below(name)
@@ -134,10 +135,11 @@ impl Snapshot {
 
     /// What this policy is to the clients of `group`; `None`: to those that no group takes.
     pub fn regime(&self, group: Option<GroupRef<'_>>) -> Regime {
-        match self.terms(self.own(group)) {
+        let group = self.own(group);
+        match self.terms(group) {
             _ if self.is_deny_all => Regime::NoPolicy,
             Some(Terms { mode, unlisted }) => Regime::Rules { mode, unlisted },
-            None if self.groups.mode == Mode::Audit => Regime::Rules { mode: Mode::Audit, unlisted: Unlisted::Deny },
+            None if self.mode_of(group) == Mode::Audit => Regime::Rules { mode: Mode::Audit, unlisted: Unlisted::Deny },
             None => Regime::NoGroup,
         }
     }
@@ -159,7 +161,7 @@ impl Snapshot {
         if let Some(rule) = found.deny {
             return Verdict::Deny(Denial::Listed(rule));
         }
-        let Some(terms) = self.terms(group) else { return soften(self.groups.mode, Denial::NoGroup) };
+        let Some(terms) = self.terms(group) else { return soften(self.mode_of(group), Denial::NoGroup) };
         if let Some(rule) = found.allow {
             return match rule.entry().mode {
                 Mode::Enforce => Verdict::Allow(Permit::Rule(rule)),
@@ -198,14 +200,16 @@ impl Snapshot {
 
     /// What a denial means to the clients of `group`.
     pub(super) fn mode_of(&self, group: Option<u32>) -> Mode {
-        self.terms(group).map_or(self.groups.mode, |terms| terms.mode)
+        let apart = group.and_then(apart::mode);
+        apart.unwrap_or_else(|| self.terms(group).map_or(self.groups.mode, |terms| terms.mode))
     }
 
     /// What holds for the clients of `group`; `None`: there are groups, and the client is in none.
     fn terms(&self, group: Option<u32>) -> Option<Terms> {
-        match group.and_then(|index| self.groups.list.get(index as usize)) {
-            Some(group) => Some(Terms { mode: group.mode, unlisted: group.unlisted }),
-            None if self.groups.list.is_empty() => Some(Terms { mode: self.groups.mode, unlisted: Unlisted::Deny }),
+        let terms = |mode, unlisted| Terms { mode: group.and_then(apart::mode).unwrap_or(mode), unlisted };
+        match apart::written(group).and_then(|index| self.groups.list.get(index as usize)) {
+            Some(group) => Some(terms(group.mode, group.unlisted)),
+            None if self.groups.list.is_empty() => Some(terms(self.groups.mode, Unlisted::Deny)),
             None => None,
         }
     }

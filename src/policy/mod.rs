@@ -1,6 +1,7 @@
 //! The policy: from files to a snapshot, and from a question to a verdict. Knows nothing of DNS messages or sockets.
 
 mod ancestors;
+mod apart;
 pub mod compile;
 pub mod document;
 pub mod exceptions;

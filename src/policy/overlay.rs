@@ -3,6 +3,7 @@
 //! An overlay is compiled like what a policy file says, from a document of its own, after all files. It never beats a
 //! `[[deny]]` of the files, and what they allow already it leaves as they have it: a name that is inspected stays so.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -24,6 +25,8 @@ pub struct Overlay {
     pub change: Change,
     /// The group it is for; `None`: everyone (of a mode, whoever is in a group that does not say).
     pub group: Option<String>,
+    /// The one client that a mode is for, by its canonical address; `None`: all of the group's.
+    pub client: Option<IpAddr>,
     /// Who asked for it.
     pub by: String,
     /// Since when.
@@ -54,6 +57,8 @@ pub struct Order {
     pub change: Change,
     /// [`Overlay::group`].
     pub group: Option<String>,
+    /// [`Overlay::client`].
+    pub client: Option<IpAddr>,
     /// Who asks.
     pub by: String,
     /// For how long; `None`: until it is ended.
@@ -76,6 +81,9 @@ pub enum OrderFault {
     /// It would end at once.
     #[error("no time at all")]
     NoTime,
+    /// Names are allowed and blocked for groups.
+    #[error("one client can be given a mode, and nothing else; and then no group")]
+    Client,
     /// A ticket, reason or group that would not fit a line of the log.
     #[error("the {0} has more than {MAX_TEXT} characters, or a control character")]
     Text(&'static str),
@@ -96,6 +104,8 @@ struct Stored {
     /// The name, pattern or mode.
     what: String,
     group: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client: Option<IpAddr>,
     by: String,
     /// In Unix time.
     since: u64,
@@ -118,7 +128,11 @@ impl Order {
     /// # Errors
     /// It has no end, or too late a one, or its texts are too long.
     pub(super) fn accept(self, id: u64, now: SystemTime) -> Result<Overlay, OrderFault> {
-        let Self { change, group, by, time, ticket, reason } = self;
+        let Self { change, group, client, by, time, ticket, reason } = self;
+        let client = client.map(|client| client.to_canonical());
+        if !may_be_for(&change, group.as_deref(), client) {
+            return Err(OrderFault::Client);
+        }
         for (what, text) in [("group", &group), ("ticket", &ticket), ("reason", &reason)] {
             if text.as_ref().is_some_and(|text| !is_plain(text)) {
                 return Err(OrderFault::Text(what));
@@ -133,7 +147,7 @@ impl Order {
         }
         let since = whole_seconds(now);
         let until = time.and_then(|time| since.checked_add(Duration::from_secs(time.as_secs())));
-        Ok(Overlay { id, change, group, by, since, until, ticket, reason })
+        Ok(Overlay { id, change, group, client, by, since, until, ticket, reason })
     }
 }
 
@@ -215,7 +229,9 @@ impl Overlay {
 impl std::fmt::Display for Overlay {
     /// `allow quay.io for group ci by alice`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let whose = self.group.as_ref().map(|group| format!(" for group {group}")).unwrap_or_default();
+        let group = self.group.as_ref().map(|group| format!(" for group {group}"));
+        let client = self.client.map(|client| format!(" for client {client}"));
+        let whose = group.or(client).unwrap_or_default();
         write!(f, "{} {}{whose} by {}", self.change.kind(), self.change.what(), self.by)
     }
 }
@@ -246,14 +262,16 @@ impl Overlays {
 
     /// The same with another one, which takes the place of one like it; `None`: there are too many.
     pub(super) fn with(&self, new: &Overlay) -> Option<Vec<Overlay>> {
-        let mut list = self.without(&new.change, new.group.as_deref());
+        let mut list = self.without(&new.change, new.group.as_deref(), new.client);
         list.push(new.clone());
         (list.len() <= MAX_OVERLAYS).then_some(list)
     }
 
-    /// The same without those like `change` for the group.
-    pub(super) fn without(&self, change: &Change, group: Option<&str>) -> Vec<Overlay> {
-        let is_other = |known: &&Overlay| !(known.change.is_like(change) && known.group.as_deref() == group);
+    /// The same without those like `change` for the group or client.
+    pub(super) fn without(&self, change: &Change, group: Option<&str>, client: Option<IpAddr>) -> Vec<Overlay> {
+        let client = client.map(|client| client.to_canonical());
+        let is_for = |known: &Overlay| known.group.as_deref() == group && known.client == client;
+        let is_other = |known: &&Overlay| !(known.change.is_like(change) && is_for(known));
         self.list.iter().filter(is_other).cloned().collect()
     }
 
@@ -284,14 +302,14 @@ impl Overlays {
 
 impl From<&Overlay> for Stored {
     fn from(overlay: &Overlay) -> Self {
-        let Overlay { id, change, group, by, since, until, ticket, reason } = overlay.clone();
+        let Overlay { id, change, group, client, by, since, until, ticket, reason } = overlay.clone();
         let kind = match change {
             Change::Allow(_) => Kind::Allow,
             Change::Block(_) => Kind::Block,
             Change::Mode(_) => Kind::Mode,
         };
         let (what, since, until) = (change.what(), unix(since), until.map(unix));
-        Self { id, kind, what, group, by, since, until, ticket, reason }
+        Self { id, kind, what, group, client, by, since, until, ticket, reason }
     }
 }
 
@@ -299,7 +317,7 @@ impl TryFrom<Stored> for Overlay {
     type Error = String;
 
     fn try_from(stored: Stored) -> Result<Self, String> {
-        let Stored { id, kind, what, group, by, since, until, ticket, reason } = stored;
+        let Stored { id, kind, what, group, client, by, since, until, ticket, reason } = stored;
         let change = match kind {
             Kind::Allow => Change::allow(&what).ok_or_else(|| format!("`{what}` is no name"))?,
             Kind::Block => Change::Block(Pattern::parse(&what).map_err(|fault| fault.message)?),
@@ -319,8 +337,17 @@ impl TryFrom<Stored> for Overlay {
         if change.opens() && until.is_none() {
             return Err("it has no end".to_owned());
         }
-        Ok(Self { id, change, group, by, since, until, ticket, reason })
+        let client = client.map(|client| client.to_canonical());
+        if !may_be_for(&change, group.as_deref(), client) {
+            return Err("it cannot be for one client".to_owned());
+        }
+        Ok(Self { id, change, group, client, by, since, until, ticket, reason })
     }
+}
+
+/// Whether a change may be for the one client.
+fn may_be_for(change: &Change, group: Option<&str>, client: Option<IpAddr>) -> bool {
+    client.is_none() || (matches!(change, Change::Mode(_)) && group.is_none())
 }
 
 fn is_plain(text: &str) -> bool {

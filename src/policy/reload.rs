@@ -4,6 +4,7 @@
 
 mod first;
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -283,11 +284,18 @@ impl Reloader {
         OverlayOutcome::InForce { generation, overlay, warnings }
     }
 
-    /// Ends the overlay that makes this change for a group.
-    pub(super) fn end_overlay(&mut self, change: &Change, group: Option<&str>, by: &str) -> OverlayOutcome {
-        let rest = self.overlays.without(change, group);
+    /// Ends the overlay that makes this change for a group or a client.
+    pub(super) fn end_overlay(
+        &mut self,
+        change: &Change,
+        group: Option<&str>,
+        client: Option<IpAddr>,
+        by: &str,
+    ) -> OverlayOutcome {
+        let rest = self.overlays.without(change, group, client);
         if rest.len() == self.overlays.list().len() {
-            let whose = group.map(|group| format!(" for group `{group}`")).unwrap_or_default();
+            let client_text = client.map(|client| format!(" for client {client}"));
+            let whose = group.map(|group| format!(" for group `{group}`")).or(client_text).unwrap_or_default();
             return OverlayOutcome::refused(format!(
                 "there is no overlay `{} {}`{whose}",
                 change.kind(),
@@ -296,7 +304,8 @@ impl Reloader {
         }
         let warnings = self.overlays.set(rest).into_iter().collect();
         let generation = self.relay(self.clock.now());
-        info!(generation, kind = change.kind(), what = change.what(), group, by, "overlay ended");
+        let client = client.map(tracing::field::display);
+        info!(generation, kind = change.kind(), what = change.what(), group, client, by, "overlay ended");
         OverlayOutcome::Ended { generation, warnings }
     }
 

@@ -14,6 +14,7 @@ use prefix_trie::joint::map::JointPrefixMap;
 use crate::diagnostic::Place;
 use crate::name::{DomainName, NameRef};
 use crate::policy::ancestors::Ancestors;
+use crate::policy::apart::{self, Apart};
 use crate::policy::document::{CnamePolicy, DataPath, Mode, RecordTypes, Unlisted};
 use crate::policy::exceptions::{Exception, SOON};
 use crate::policy::images::ImageTables;
@@ -108,6 +109,8 @@ pub(super) struct Groups {
     pub(super) fallback: Option<u32>,
     /// The mode where no group says otherwise.
     pub(super) mode: Mode,
+    /// The clients whose mode is another.
+    pub(super) apart: Apart,
 }
 
 /// A `[[group]]` in force.
@@ -195,7 +198,7 @@ impl Snapshot {
 
     /// The group of this number.
     pub fn group_numbered(&self, index: u32) -> Option<GroupRef<'_>> {
-        self.groups.list.get(index as usize).map(|_| GroupRef { snapshot: self, index })
+        self.groups.find(index).map(|_| GroupRef { snapshot: self, index })
     }
 
     /// The rule of this number, which one of this snapshot's own rules gave.
@@ -206,6 +209,12 @@ impl Snapshot {
     /// The mode for clients without a group.
     pub fn mode(&self) -> Mode {
         self.groups.mode
+    }
+
+    /// The mode of a client that is set apart, whatever its group's is.
+    #[cfg(any(test, fuzzing))]
+    pub fn mode_apart(&self, client: IpAddr) -> Option<Mode> {
+        self.groups.apart.modes().get(&client.to_canonical()).copied()
     }
 
     /// Whether this stands for a policy that could not be had and denies everything.
@@ -238,7 +247,7 @@ impl Snapshot {
     }
 
     pub(super) fn grants(&self, entry: &Entry, group: Option<u32>) -> bool {
-        self.grants[entry.grant as usize].includes(group)
+        self.grants[entry.grant as usize].includes(apart::written(group))
     }
 }
 
@@ -400,9 +409,14 @@ impl<'s> GroupRef<'s> {
         &self.group().name
     }
 
-    /// What a denial means in it.
+    /// Its name, to be told; `None`: it stands for a client in no group whose mode is set apart.
+    pub fn known_name(self) -> Option<&'s str> {
+        apart::written(Some(self.index)).map(|_| self.name())
+    }
+
+    /// What a denial means in it, or to the client that is set apart from it.
     pub fn mode(self) -> Mode {
-        self.group().mode
+        apart::mode(self.index).unwrap_or(self.group().mode)
     }
 
     /// What happens to names that nothing lists.
@@ -432,7 +446,7 @@ impl<'s> GroupRef<'s> {
     }
 
     fn group(self) -> &'s Group {
-        &self.snapshot.groups.list[self.index as usize]
+        self.snapshot.groups.find(self.index).expect("only numbers of groups become references")
     }
 }
 
@@ -485,8 +499,21 @@ impl fmt::Debug for Digest {
 }
 
 impl Groups {
-    /// The group of an asker: by listener, else by the longest range, else the fallback.
+    /// The group of an asker, as a number that also says how they are set apart from it.
     pub(super) fn of(&self, client: IpAddr, listener: Option<SocketAddr>) -> Option<u32> {
+        self.apart.number(client, self.written_of(client, listener))
+    }
+
+    /// The group of this number.
+    pub(super) fn find(&self, number: u32) -> Option<&Group> {
+        match apart::written(Some(number)) {
+            Some(index) => self.list.get(index as usize),
+            None => self.apart.stand_in(),
+        }
+    }
+
+    /// The group by listener, else by the longest range, else the fallback.
+    fn written_of(&self, client: IpAddr, listener: Option<SocketAddr>) -> Option<u32> {
         if self.list.is_empty() {
             return None;
         }

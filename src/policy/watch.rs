@@ -6,6 +6,7 @@
 
 use std::future::pending;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -241,8 +242,14 @@ impl ReloadHandle {
     }
 
     /// Ends such a change; `by` asked for it.
-    pub async fn end_overlay(&self, change: Change, group: Option<String>, by: String) -> OverlayOutcome {
-        let work = move |reloader: &mut Reloader, _| reloader.end_overlay(&change, group.as_deref(), &by);
+    pub async fn end_overlay(
+        &self,
+        change: Change,
+        group: Option<String>,
+        client: Option<IpAddr>,
+        by: String,
+    ) -> OverlayOutcome {
+        let work = move |reloader: &mut Reloader, _| reloader.end_overlay(&change, group.as_deref(), client, &by);
         let outcome = self.ask(work).await;
         outcome.unwrap_or_else(|| OverlayOutcome::Refused { faults: vec![stopping()] })
     }

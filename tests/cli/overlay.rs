@@ -105,3 +105,24 @@ fn what_an_overlay_may_not_do_is_refused_with_the_reason() {
     }
     assert_eq!(server.ask("new.example").0, NXDOMAIN);
 }
+
+#[test]
+fn one_client_under_audit_is_let_through_and_its_group_is_not() {
+    let server = Place::new(POLICY, Upstream::start()).serve();
+    let audited = server.place.run(&["mode", "audit", "--client", "127.0.0.1", "--for", "10m"]);
+    assert_eq!(audited.code, Some(0), "{audited:?}");
+    let line = format!("mode audit for client 127.0.0.1, by {}, ", me());
+    assert!(audited.stdout.starts_with(&format!("in force: generation 2, {line}")), "{}", audited.stdout);
+    assert_eq!((server.ask("unlisted.example").0, server.ask("bad.example").0), (NOERROR, NXDOMAIN));
+    let check = |client: &str| server.place.run(&["check", "unlisted.example", "--client", client]);
+    let own = check("127.0.0.1");
+    assert!(own.stdout.contains("audit  unlisted.example") && own.stdout.contains("overlay: mode audit"), "{own:?}");
+    let other = check("127.0.0.2");
+    assert!(other.code == Some(1) && !other.stdout.contains("overlay"), "{other:?}");
+    let wrong = server.place.run(&["mode", "audit", "--client", "127.0.0.2", "--end"]);
+    assert!(wrong.stderr.contains("there is no overlay `mode audit` for client 127.0.0.2"), "{}", wrong.stderr);
+    let refused = server.request("POST /v1/overlay?kind=allow&what=new.example&for=1h&client=10.0.0.1");
+    assert!(refused.contains("one client can be given a mode, and nothing else"), "{refused}");
+    assert_eq!(server.place.run(&["mode", "audit", "--client", "127.0.0.1", "--end"]).code, Some(0));
+    assert_eq!(server.ask("unlisted.example").0, NXDOMAIN);
+}

@@ -91,7 +91,7 @@ impl<'a> Case<'a> {
             generation: self.policy.generation,
             client: self.peer.address(),
             regime: self.snapshot().regime(self.judgement.group),
-            group: self.judgement.group.map(GroupRef::name),
+            group: self.judgement.group.and_then(GroupRef::known_name),
         }
     }
 
@@ -177,7 +177,7 @@ impl<'a> Case<'a> {
             bearing: basis.bearing,
             wanted: true,
             reason: basis.reason.to_string(),
-            group: self.judgement.group.map(|group| group.name().to_owned()),
+            group: self.judgement.group.and_then(GroupRef::known_name).map(str::to_owned),
             entry: basis.rule.map(entry_name).filter(|name| !name.is_empty()),
             rule: basis.rule.map(|rule| EventRule { pattern: rule.pattern().to_string(), place: rule.place() }),
         }

@@ -19,6 +19,8 @@ pub(super) struct Policy<'a> {
     snapshot: &'a Snapshot,
     settings: &'a Settings,
     group: Option<GroupRef<'a>>,
+    /// The mode that an overlay gives this client, whatever its group's is.
+    apart: Option<Mode>,
 }
 
 /// What is decided about a name.
@@ -46,7 +48,8 @@ enum Terms {
 impl<'a> Policy<'a> {
     /// The policy to whoever asks.
     pub(super) fn of(snapshot: &'a Snapshot, settings: &'a Settings, peer: &Peer) -> Self {
-        Self { snapshot, settings, group: group_of(snapshot, settings, peer) }
+        let apart = snapshot.mode_apart(peer.address());
+        Self { snapshot, settings, group: group_of(snapshot, settings, peer), apart }
     }
 
     /// The client's group.
@@ -135,10 +138,11 @@ impl<'a> Policy<'a> {
     }
 
     fn terms(&self) -> Terms {
+        let anybodys = self.apart.unwrap_or(self.snapshot.mode());
         match self.group {
-            Some(group) => Terms::Of(group.mode(), group.unlisted()),
-            None if self.snapshot.groups().next().is_none() => Terms::Of(self.snapshot.mode(), Unlisted::Deny),
-            None => Terms::NoGroup(self.snapshot.mode()),
+            Some(group) => Terms::Of(self.apart.unwrap_or(group.mode()), group.unlisted()),
+            None if self.snapshot.groups().next().is_none() => Terms::Of(anybodys, Unlisted::Deny),
+            None => Terms::NoGroup(anybodys),
         }
     }
 

@@ -20,6 +20,7 @@ use crate::dns::{Peer, Transport};
 use crate::event::{Event, EventSink};
 use crate::name::DomainName;
 use crate::policy::compile::{Options, load};
+use crate::policy::document::Mode;
 use crate::policy::snapshot::Snapshot;
 use crate::policy::store::PolicyStore;
 use crate::upstream::{Dnssec, Failure, Lookup, Resolver};
@@ -54,6 +55,7 @@ impl Scene {
             strict: false,
             statics: settings.statics.keys().cloned().collect(),
             has_gateway: settings.gateway.is_some(),
+            client_modes: APART.iter().map(|(client, mode)| (client.parse().expect("an address"), *mode)).collect(),
             ..Options::default()
         };
         let compile = |text: &str| {
@@ -412,6 +414,8 @@ path = "pass"
 mode = "audit"
 "#;
 
+/// Clients that overlays set apart from their groups.
+const APART: [(&str, Mode); 2] = [("192.168.7.7", Mode::Audit), ("fd00::7", Mode::Enforce)];
 const GATEWAY: &str = "[gateway]\naddress = [\"192.0.2.53\", \"10.0.0.53\", \"2001:db8::53\"]\n";
 
 /// Settings beyond those of every scene, and a policy.

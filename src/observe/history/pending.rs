@@ -88,7 +88,7 @@ impl Pending {
         let topic = TopicRef {
             hour,
             about: row.about.map(|(client, name)| (client, Some(name))),
-            group: row.group().map(GroupRef::name),
+            group: row.group().and_then(GroupRef::known_name),
             decision: row.decision,
             reason: row.reason,
             rule,

@@ -46,6 +46,11 @@ fn hash_groups(hash: &mut Fields, snapshot: &Snapshot) {
         hash.list(clients.iter().map(String::as_bytes).collect());
         hash.list(listen.iter().map(String::as_bytes).collect());
     }
+    if !groups.apart.modes().is_empty() {
+        hash.text("apart");
+        let apart = groups.apart.modes().iter().map(|(client, mode)| format!("{client} {mode:?}"));
+        hash.texts(apart.collect::<Vec<_>>().iter().map(String::as_str));
+    }
 }
 
 /// The hash of each entry with its rules and its clients.

@@ -11,6 +11,7 @@ use prefix_trie::joint::map::JointPrefixMap;
 use super::Options;
 use super::entries::Draft;
 use crate::diagnostic::{Diagnostic, Place, Source};
+use crate::policy::apart::Apart;
 use crate::policy::document::{Document, GroupSpec, Written};
 use crate::policy::snapshot::{EntryKind, Grant, Group, Groups};
 use crate::tree::nearest;
@@ -44,6 +45,7 @@ pub(super) fn resolve(
         by_range: groups.claim_ranges(complaints),
         fallback: None,
         mode: options.mode,
+        apart: Apart::new(options.client_modes.clone()),
     };
     resolved.fallback = groups.fallback(documents, options, complaints);
     if resolved.fallback.is_none() {

@@ -102,9 +102,10 @@ impl Layers<'_> {
                 self.documents.push(allowing(overlay, pattern, groups));
             }
             Change::Block(pattern) => self.documents.push(blocking(overlay, pattern)),
-            Change::Mode(mode) => match &overlay.group {
-                None => self.options.mode = *mode,
-                Some(group) => drop(self.options.modes.insert(group.clone(), *mode)),
+            Change::Mode(mode) => match (&overlay.group, overlay.client) {
+                (_, Some(client)) => drop(self.options.client_modes.insert(client, *mode)),
+                (None, None) => self.options.mode = *mode,
+                (Some(group), None) => drop(self.options.modes.insert(group.clone(), *mode)),
             },
         }
         Ok(())

@@ -6,7 +6,7 @@ use super::*;
 
 fn order(change: Change, time: Option<u64>) -> Order {
     let time = time.map(Duration::from_secs);
-    Order { change, group: None, by: "alice".into(), time, ticket: None, reason: None }
+    Order { change, group: None, client: None, by: "alice".into(), time, ticket: None, reason: None }
 }
 
 fn allow(name: &str) -> Change {
@@ -36,6 +36,21 @@ fn what_opens_has_to_end_within_a_week_and_what_closes_need_not() {
         (block("a.example"), Some(1000 * DAY), Some(OrderFault::TooLong(MAX_CLOSING))),
     ] {
         assert_eq!(order(change.clone(), time).accept(1, at(0)).err(), expected, "{change:?} {time:?}");
+    }
+}
+
+#[test]
+fn one_client_is_given_a_mode_and_nothing_else() {
+    let for_client = |change, group: Option<&str>| {
+        let client = Some("::ffff:10.0.0.7".parse().unwrap());
+        Order { client, group: group.map(str::to_owned), ..order(change, Some(60)) }.accept(1, at(0))
+    };
+    let audited = for_client(Change::Mode(Mode::Audit), None).unwrap();
+    assert_eq!(audited.to_string(), "mode audit for client 10.0.0.7 by alice");
+    for (change, group) in
+        [(allow("a.example"), None), (block("a.example"), None), (Change::Mode(Mode::Audit), Some("ci"))]
+    {
+        assert_eq!(for_client(change, group), Err(OrderFault::Client));
     }
 }
 
@@ -77,8 +92,10 @@ fn a_later_one_takes_the_place_of_one_like_it_and_there_are_a_hundred_at_most() 
         assert_eq!(add(&mut overlays, allow(&format!("{number}.example")), 60), Some(number + 1));
     }
     assert_eq!(add(&mut overlays, allow("one.more.example"), 60), None);
-    assert_eq!(overlays.without(&allow("2.example"), None).len(), 99);
-    assert_eq!(overlays.without(&allow("2.example"), Some("ci")).len(), 100, "that of another group");
+    let client = Some("10.0.0.7".parse().unwrap());
+    assert_eq!(overlays.without(&allow("2.example"), None, client).len(), 100, "that of one client");
+    assert_eq!(overlays.without(&allow("2.example"), None, None).len(), 99);
+    assert_eq!(overlays.without(&allow("2.example"), Some("ci"), None).len(), 100, "that of another group");
 }
 
 #[test]
@@ -106,14 +123,17 @@ fn what_is_kept_comes_back_and_a_damaged_one_is_left_out_with_a_warning() {
 
 fn stored() -> impl Strategy<Value = Stored> {
     let kind = prop::sample::select(vec![Kind::Allow, Kind::Block, Kind::Mode]);
+    let client = prop::option::of(any::<[u8; 16]>().prop_map(IpAddr::from));
     let text = || prop::option::of("\\PC{0,8}|a\nb");
     let what = "(\\*\\.)?[a-z]{1,5}\\.example|enforce|audit|\\PC{0,8}";
-    (any::<u64>(), kind, what, text(), any::<u64>(), prop::option::of(any::<u64>()), text(), text()).prop_map(
-        |(id, kind, what, group, since, until, ticket, reason)| Stored {
+    let moments = (any::<u64>(), prop::option::of(any::<u64>()));
+    (any::<u64>(), kind, what, text(), client, moments, text(), text()).prop_map(
+        |(id, kind, what, group, client, (since, until), ticket, reason)| Stored {
             id,
             kind,
             what,
             group,
+            client,
             by: "alice".into(),
             since,
             until,

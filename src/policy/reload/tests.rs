@@ -272,7 +272,7 @@ fn what_ends_under_a_rollback_ends() {
 
 fn order(change: Change) -> Order {
     let time = Some(std::time::Duration::from_secs(3600));
-    Order { change, group: None, by: "alice".into(), time, ticket: Some("T".into()), reason: None }
+    Order { change, group: None, client: None, by: "alice".into(), time, ticket: Some("T".into()), reason: None }
 }
 
 fn allow(name: &str) -> Change {
@@ -349,9 +349,9 @@ fn an_overlay_is_ended_by_word() {
     let root = tempfile::tempdir().unwrap();
     let (mut reloader, _) = with_set_clock(&root);
     reloader.put_overlay(order(allow("new.example")));
-    let outcome = reloader.end_overlay(&allow("other.example"), None, "bob");
+    let outcome = reloader.end_overlay(&allow("other.example"), None, None, "bob");
     assert!(matches!(outcome, OverlayOutcome::Refused { .. }), "{outcome:?}");
-    let outcome = reloader.end_overlay(&allow("new.example"), None, "bob");
+    let outcome = reloader.end_overlay(&allow("new.example"), None, None, "bob");
     assert!(matches!(outcome, OverlayOutcome::Ended { generation: 3, .. }), "{outcome:?}");
     assert!(!resolves(&reloader, "new.example"));
 }

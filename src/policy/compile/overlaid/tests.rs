@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::*;
 use crate::name::DomainName;
 use crate::policy::document::Mode;
+use crate::policy::judge::Asker;
 use crate::policy::overlay::Order;
+use crate::policy::probe::Regime;
 
 const POLICY: &str = r#"version = 1
 [[registry]]
@@ -35,6 +37,7 @@ fn overlay(id: u64, change: Change, group: Option<&str>) -> Overlay {
     let order = Order {
         change,
         group: group.map(str::to_owned),
+        client: None,
         by: "alice".into(),
         time: Some(Duration::from_secs(60)),
         ticket: None,
@@ -148,4 +151,81 @@ fn without_groups_an_overlay_is_for_everyone() {
     let snapshot = &overlaid.compiled.snapshot;
     let word = |name: &str| snapshot.judge_as(None, name.parse::<DomainName>().unwrap().as_name()).verdict.word();
     assert_eq!([word("new.example"), word("r.example"), word("x.example")], ["allow", "deny", "deny"]);
+}
+
+/// The verdict for whoever asks from an address, with the group that is told.
+fn asked(snapshot: &Snapshot, client: &str, name: &str) -> String {
+    let asker = Asker { client: client.parse().unwrap(), listener: None };
+    let judgement = snapshot.judge(&asker, name.parse::<DomainName>().unwrap().as_name());
+    let group = judgement.group.and_then(GroupRef::known_name).unwrap_or("-");
+    format!("{} {group}", judgement.verdict.word())
+}
+
+fn audit_of(client: &str) -> Overlay {
+    Overlay { client: Some(client.parse().unwrap()), ..overlay(1, Change::Mode(Mode::Audit), None) }
+}
+
+#[test]
+fn a_client_under_audit_stays_in_its_group_and_is_the_only_one() {
+    let [without, with] = [on(POLICY, &[]), on(POLICY, &[audit_of("10.0.0.7")])];
+    let snapshot = &with.compiled.snapshot;
+    for (client, name, expected) in [
+        ("10.0.0.7", "ours.example", "allow ci"),
+        ("10.0.0.7", "nowhere.example", "audit ci"),
+        ("::ffff:10.0.0.7", "nowhere.example", "audit ci"),
+        ("10.0.0.7", "a.bad.example", "deny ci"),
+        ("10.0.0.8", "nowhere.example", "deny ci"),
+        ("10.1.0.7", "nowhere.example", "deny heir"),
+    ] {
+        assert_eq!(asked(snapshot, client, name), expected, "{client} {name}");
+    }
+    let ci = |snapshot: &Snapshot| {
+        snapshot.groups().map(|group| (group.name().to_owned(), group.mode())).collect::<Vec<_>>()
+    };
+    assert_eq!(ci(snapshot), ci(&without.compiled.snapshot), "what is shown of the groups is what is written");
+    assert_ne!(snapshot.digest(), without.compiled.snapshot.digest());
+    let group =
+        snapshot.judge(&Asker { client: "10.0.0.7".parse().unwrap(), listener: None }, name("a.example").as_name());
+    let (apart, written) = (group.group.unwrap(), snapshot.find_group("ci").unwrap());
+    assert_eq!((apart.mode(), written.mode()), (Mode::Audit, Mode::Enforce));
+    assert_eq!(snapshot.group_numbered(apart.number()), Some(apart));
+    assert_ne!(apart, written);
+    assert!(snapshot.rules().filter(|rule| rule.is_for(written)).all(|rule| rule.is_for(apart)));
+    assert!(matches!(snapshot.regime(Some(apart)), Regime::Rules { mode: Mode::Audit, .. }));
+    assert!(snapshot.has_allowed_below(Some(apart), name("pass.example").as_name()));
+}
+
+#[test]
+fn a_client_can_be_set_apart_where_there_are_no_groups_or_none_takes_it() {
+    let policy = "version = 1\n[[registry]]\nname = \"r\"\nhosts = [\"r.example\"]\n";
+    let group = format!("{policy}[[group]]\nname = \"g\"\nclients = [\"10.0.0.0/8\"]\nregistries = [\"r\"]\n");
+    for (policy, client, expected) in [
+        (policy, "10.0.0.7", ["allow -", "audit -"]),
+        (policy, "10.0.0.8", ["allow -", "deny -"]),
+        (&group, "192.0.2.1", ["audit -", "audit -"]),
+        (&group, "192.0.2.2", ["deny -", "deny -"]),
+    ] {
+        let overlaid = on(policy, &[audit_of("10.0.0.7"), audit_of("192.0.2.1")]);
+        let snapshot = &overlaid.compiled.snapshot;
+        assert_eq!(["r.example", "x.example"].map(|name| asked(snapshot, client, name)), expected, "{client}");
+        let asker = Asker { client: client.parse().unwrap(), listener: None };
+        let group = snapshot.judge(&asker, name("r.example").as_name()).group;
+        assert_eq!(group.map(|group| snapshot.group_numbered(group.number())), group.map(Some));
+        assert_eq!(group.and_then(GroupRef::known_name), None);
+    }
+}
+
+#[test]
+fn one_client_can_be_held_to_a_policy_that_is_not_enforced() {
+    let policy = POLICY
+        .replace("name = \"ci\"\n", "name = \"ci\"\nmode = \"audit\"\n")
+        .replace("expect = \"deny\"", "group = \"heir\"\nexpect = \"deny\"");
+    let enforced = Overlay { change: Change::Mode(Mode::Enforce), ..audit_of("10.0.0.7") };
+    let overlaid = on(&policy, &[enforced]);
+    assert_eq!(asked(&overlaid.compiled.snapshot, "10.0.0.7", "nowhere.example"), "deny ci");
+    assert_eq!(asked(&overlaid.compiled.snapshot, "10.0.0.8", "nowhere.example"), "audit ci");
+}
+
+fn name(text: &str) -> DomainName {
+    text.parse().unwrap()
 }

@@ -166,21 +166,33 @@ struct Facts {
     carrier: Carrier,
 }
 
-/// Places of rows, each at one of a few places of its own.
-#[derive(Debug)]
-struct Familiar([Option<u16>; 64]);
+/// Places of rows, plus one, each where the bits of its facts say: more than the rules that are busy within a second. Empty
+/// until there are rows.
+#[derive(Debug, Default)]
+struct Familiar(Vec<u16>);
 
 impl Familiar {
-    fn place(facts: &Facts) -> usize {
-        // Rules are some tens of bytes apart, so that their lowest bits say least.
-        let rule = facts.rule ^ facts.rule >> 6 ^ facts.group;
-        (rule ^ facts.reason as u32 ^ (facts.wanted as u32) << 3) as usize % 64
+    fn begin(&mut self) {
+        self.0.resize(1 << FAMILIAR_BITS, 0);
     }
-}
 
-impl Default for Familiar {
-    fn default() -> Self {
-        Self([None; 64])
+    fn clear(&mut self) {
+        self.0.fill(0);
+    }
+
+    fn get(&self, place: usize) -> Option<usize> {
+        self.0.get(place).and_then(|at| usize::from(*at).checked_sub(1))
+    }
+
+    fn set(&mut self, place: usize, at: u16) {
+        self.0[place] = at + 1;
+    }
+
+    fn place(facts: &Facts) -> usize {
+        let Facts { group, rule, reason, wanted, .. } = *facts;
+        let mixed = rule ^ group.rotate_right(16) ^ (reason as u32) << 28 ^ (wanted as u32) << 24;
+        // Fibonacci hashing (Knuth, The Art of Computer Programming, volume 3, 6.4): the upper bits of a product.
+        (mixed.wrapping_mul(0x9e37_79b9) >> (32 - FAMILIAR_BITS)) as usize
     }
 }
 
@@ -282,7 +294,7 @@ impl Table {
         let Self { index, rows, familiar, names, policies, latencies, decisions, lost } = self;
         index.clear();
         rows.clear();
-        *familiar = Familiar::default();
+        familiar.clear();
         names.clear();
         policies.clear();
         *latencies = Latencies::default();
@@ -320,7 +332,7 @@ impl Table {
     /// The same in the row of nobody and nothing in particular.
     fn add_about_various(&mut self, facts: Facts, hasher: &RandomState) -> bool {
         let place = Familiar::place(&facts);
-        let known = self.familiar.0[place].and_then(|at| self.rows.get_mut(usize::from(at)));
+        let known = self.familiar.get(place).and_then(|at| self.rows.get_mut(at));
         if let Some(row) = known.filter(|row| row.facts == facts) {
             row.count = row.count.saturating_add(1);
             return true;
@@ -328,7 +340,9 @@ impl Table {
         let hash = facts.hash(hasher, None);
         let found = self.count(hash, &facts, 0, &[]);
         let at = found.or_else(|| (self.rows.len() < ROWS).then(|| self.insert(hash, facts, 0, &[])));
-        self.familiar.0[place] = at;
+        if let Some(at) = at {
+            self.familiar.set(place, at);
+        }
         at.is_some()
     }
 
@@ -347,6 +361,7 @@ impl Table {
             self.index.reserve(ROWS, |_| unreachable!("the index is empty"));
             self.rows.reserve_exact(ROWS);
             self.names.reserve_exact(NAME_BYTES);
+            self.familiar.begin();
         }
         let Self { index, rows, names, .. } = self;
         let at = u16::try_from(rows.len()).expect("a table has fewer rows than a u16 counts");
@@ -499,6 +514,8 @@ const ROWS_WITH_NAMES: usize = ROWS / 4 * 3;
 const EACH_NAMED: u32 = 4096;
 /// Of the rest, one in so many is.
 const NAMED_PART: u32 = 16;
+/// 4,096 places, for some thousand rules: 8 kB.
+const FAMILIAR_BITS: u32 = 12;
 /// Names are about 30 bytes long.
 const NAME_BYTES: usize = 128 * 1024;
 /// Policies in force within a second, with what is still judged by one of before.

@@ -68,6 +68,7 @@ pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output)
     arguments.refuse_idle()?;
     let loaded = options.settings()?;
     let snapshot = compiled::from_settings(&loaded)?.snapshot;
+    let contact = loaded.settings.blocked.contact.as_deref();
     let mut reports = Vec::new();
     for subject in &arguments.subjects {
         reports.push(match subject {
@@ -76,9 +77,13 @@ pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output)
                 let report = explain::check(&snapshot, &question, &loaded.settings.server.record_types)?;
                 let report = with_log(report, options)?;
                 // A folder that is named is not what a server has in force.
-                if options.policy().is_some() { report } else { with_overlay(report, &question, options)? }
+                let report =
+                    if options.policy().is_some() { report } else { with_overlay(report, &question, options)? };
+                report.with_contact(contact)
             }
-            Subject::Image(image) => check_image(&snapshot, &arguments.image_question(image), options)?,
+            Subject::Image(image) => {
+                check_image(&snapshot, &arguments.image_question(image), options)?.with_contact(contact)
+            }
         });
     }
     if arguments.json {
@@ -185,6 +190,9 @@ fn print(report: &CheckReport, output: &mut Output) -> Result<(), Failure> {
     if let Some(Asked { at, client, after, line }) = &report.asked {
         writeln!(output, "       asked: by {client} at {at}, right after {}", after.name)?;
         writeln!(output, "       hint: if that sends downloads here, add to {}: {line}", after.place())?;
+    }
+    if let Some(contact) = &report.contact {
+        writeln!(output, "       ask: {contact}")?;
     }
     Ok(())
 }

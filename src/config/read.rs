@@ -251,9 +251,11 @@ impl<'s> Reader<'_, 's> {
 
     fn blocked(&mut self, table: &mut Table<'s>, default: Blocked) -> Blocked {
         let ancestors = table.take("ancestors").and_then(|word| word.choice(self.report, ANCESTORS));
+        let contact = table.take("contact").and_then(|contact| contact.parsed(self.report, read_contact));
         Blocked {
             ttl: self.ttl(table, "ttl", BLOCKED_TTLS).unwrap_or(default.ttl),
             ancestors: ancestors.unwrap_or(default.ancestors),
+            contact: contact.map(|contact| contact.value).or(default.contact),
         }
     }
 
@@ -435,6 +437,17 @@ fn static_address(node: Node<'_>, report: &mut Report<'_>) -> Option<Written<IpA
     })
 }
 
+/// A line of words for people.
+fn read_contact(text: &str) -> Result<String, (String, String)> {
+    let hint = || format!("write a line of at most {MAX_CONTACT} bytes, as in `platform team, #registries`");
+    match text.trim() {
+        "" => Err(("no words".to_owned(), hint())),
+        words if words.len() > MAX_CONTACT => Err((format!("{} bytes", words.len()), hint())),
+        words if words.chars().any(char::is_control) => Err(("a control character".to_owned(), hint())),
+        words => Ok(words.to_owned()),
+    }
+}
+
 fn history_size(text: &str) -> Result<u64, (String, String)> {
     let hint = || "write it as in `64 MiB`, from 8 MiB to 64 GiB".to_owned();
     match bytes::parse(text) {
@@ -470,6 +483,8 @@ const DEFAULT_METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Add
 const DOT_PORT: u16 = 853;
 /// RFC 8484 uses HTTPS's own.
 const DOH_PORT: u16 = 443;
+/// It has to fit a string of a TXT record, and an HTTP header.
+const MAX_CONTACT: usize = 200;
 /// More threads than any machine has cores are a slip of the pen.
 const MAX_WORKERS: i64 = 1024;
 /// About 5 GB of answers.

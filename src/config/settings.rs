@@ -138,12 +138,14 @@ pub enum PolicySource {
 }
 
 /// `[blocked]`: what a denied question is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocked {
     /// How long clients may keep the denial.
     pub ttl: Duration,
     /// What the ancestors of allowed names are answered.
     pub ancestors: Ancestors,
+    /// Whom people ask about the policy; printable, at most 200 bytes.
+    pub contact: Option<String>,
 }
 
 /// What a denied name with allowed names below it is answered.
@@ -267,7 +269,7 @@ impl Settings {
                 state: environment.state(),
                 strict: false,
             },
-            blocked: Blocked { ttl: DEFAULT_BLOCKED_TTL, ancestors: Ancestors::default() },
+            blocked: Blocked { ttl: DEFAULT_BLOCKED_TTL, ancestors: Ancestors::default(), contact: None },
             cache: Cache { entries: DEFAULT_CACHE_ENTRIES, max_ttl: DEFAULT_MAX_TTL, stale: DEFAULT_STALE },
             statics: BTreeMap::new(),
             metrics: None,

@@ -10,9 +10,9 @@ use crate::policy::document::{DataPath, Mode, Unlisted};
 use crate::policy::image_reference::ImageReference;
 use crate::policy::images::{Access, Badge, ImageDenial, ImageRules, ImageVerdict, ImagesRef, Key};
 use crate::policy::judge::{Asker, Denial, Judgement, Permit, Verdict};
-use crate::policy::pattern::Pattern;
-use crate::policy::preset::{self, Preset};
-use crate::policy::snapshot::{EntryKind, GroupRef, RuleRef, Snapshot};
+use crate::policy::preset::Preset;
+use crate::policy::snapshot::{GroupRef, RuleRef, Snapshot};
+use crate::policy::why;
 use crate::record_type;
 
 /// What is asked, on whose behalf.
@@ -120,6 +120,7 @@ fn host_report(snapshot: &Snapshot, judgement: Judgement<'_>, name: &DomainName)
         overlay: None,
         note: None,
         hint: hint(snapshot, verdict, name),
+        contact: None,
         asked: None,
     }
 }
@@ -345,31 +346,17 @@ fn hint(snapshot: &Snapshot, verdict: Verdict<'_>, name: &DomainName) -> Option<
         }
         Denial::NoGroup => Some("give the client's range to a group, or set `[policy] group`".to_owned()),
         Denial::Catalogue(preset) => Some(use_preset(preset, "is its registry")),
-        Denial::Unlisted => preset_with(name).or_else(|| nearest_rule(snapshot, name)).or_else(|| image_of(name)),
+        Denial::Unlisted => {
+            let preset = snapshot.preset_with(name.as_name()).map(|preset| use_preset(preset, "has this host"));
+            let nearest = || why::nearest(snapshot.rules().take(MAX_COMPARED), name.as_name());
+            let nearest = || nearest().map(|pattern| format!("did you mean `{pattern}`?"));
+            preset.or_else(nearest).or_else(|| image_of(name))
+        }
     }
 }
 
 fn use_preset(preset: &Preset, role: &str) -> String {
     format!("preset `{}` {role}: `pullgate preset show {}` has the lines to paste", preset.id, preset.id)
-}
-
-/// The shipped registry that has this host, for whatever purpose.
-fn preset_with(name: &DomainName) -> Option<String> {
-    let has_host = |preset: &&Preset| {
-        let exact = preset.hosts.iter().filter(|host| !host.name.contains('<'));
-        exact.filter_map(|host| Pattern::parse(&host.name).ok()).any(|pattern| pattern.matches(name.as_name()))
-    };
-    preset::catalogue().iter().find(has_host).map(|preset| use_preset(preset, "has this host"))
-}
-
-/// A rule that differs by a slip of the keyboard.
-fn nearest_rule(snapshot: &Snapshot, name: &DomainName) -> Option<String> {
-    let name = name.to_string();
-    let allowing = snapshot.rules().filter(|rule| rule.entry().kind != EntryKind::Deny).take(MAX_COMPARED);
-    let distances =
-        allowing.map(|rule| rule.pattern().to_string()).map(|text| (strsim::osa_distance(&text, &name), text));
-    let (_, nearest) = distances.filter(|(distance, _)| *distance <= MAX_SLIPS).min()?;
-    Some(format!("did you mean `{nearest}`?"))
 }
 
 /// An image, where a name of one label was perhaps meant as one.
@@ -383,8 +370,6 @@ fn image_of(name: &DomainName) -> Option<String> {
 const NOT_WRITTEN: &str = "deny";
 /// How many rules are compared with a misspelt name.
 const MAX_COMPARED: usize = 10_000;
-/// How many characters a misspelt name may be off.
-const MAX_SLIPS: usize = 2;
 
 #[cfg(test)]
 mod tests {

@@ -268,6 +268,9 @@ pub struct CheckReport {
     /// What would allow a denied name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// Whom to ask about what is not allowed, if the settings say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<String>,
     /// When a running server last heard the name, right after a registry's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Asked>,
@@ -297,6 +300,13 @@ impl CheckReport {
 }
 
 impl CheckReport {
+    /// The same with whom to ask, of what is not allowed.
+    #[must_use]
+    pub fn with_contact(self, contact: Option<&str>) -> Self {
+        let contact = contact.filter(|_| self.verdict != VerdictWord::Allow).map(str::to_owned);
+        Self { contact, ..self }
+    }
+
     /// The same with the overlay that decided: that of the rule, else one of the client's or its group's mode where the
     /// mode tells.
     #[must_use]
@@ -544,6 +554,7 @@ mod tests {
             overlay: None,
             note: None,
             hint: None,
+            contact: None,
             asked: None,
         }
     }

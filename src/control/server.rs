@@ -47,6 +47,8 @@ pub struct Api {
     pub listen: Vec<ListenReport>,
     /// The record types handed out where an entry does not say.
     pub record_types: Vec<u16>,
+    /// Whom people ask about the policy.
+    pub contact: Option<String>,
     /// Who knows the badges of Docker Hub's namespaces, if anybody does.
     pub badges: Option<Arc<dyn Badges>>,
 }
@@ -273,7 +275,8 @@ async fn check(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> 
         let report = explain::check(&api.policy.current().snapshot, &question, &api.record_types)?;
         let filter = Filter { name: Some(question.name), ..Filter::default() };
         let report = report.with_log(&api.recent.last(CAPACITY, &filter));
-        Ok::<_, explain::UnknownGroup>(report.with_overlays(&overlays(&api), client))
+        let report = report.with_overlays(&overlays(&api), client).with_contact(api.contact.as_deref());
+        Ok::<_, explain::UnknownGroup>(report)
     });
     Ok(match report.await {
         Some(report) => http::json(StatusCode::OK, &report?),
@@ -295,7 +298,7 @@ async fn check_image(api: &Api, query: &Parameters) -> Result<Reply, BadRequest>
         _ => None,
     };
     match aside(move || explain::check_image(&in_force.snapshot, &question, badge)).await {
-        Some(report) => Ok(http::json(StatusCode::OK, &report?)),
+        Some(report) => Ok(http::json(StatusCode::OK, &report?.with_contact(api.contact.as_deref()))),
         None => Ok(defect()),
     }
 }

@@ -73,6 +73,7 @@ pub struct Daemon {
     tapping: Option<Tapping>,
     recent: Arc<Recent>,
     record_types: Vec<u16>,
+    contact: Option<String>,
 }
 
 /// Whom whole messages go to, where they come from, and how that goes.
@@ -177,6 +178,7 @@ impl Daemon {
             resolver: Arc::clone(&resolver),
             events: sink.clone(),
             clients: settings.server.clients.clone(),
+            contact: settings.blocked.contact.clone(),
         };
         let gateway =
             gateway_of(settings, role).map(|it| Gateway::bind(it, &settings.policy.state, parts)).transpose()?;
@@ -196,7 +198,7 @@ impl Daemon {
             panics: process.panics,
             started: SystemTime::now(),
         };
-        let record_types = settings.server.record_types.clone();
+        let (record_types, contact) = (settings.server.record_types.clone(), settings.blocked.contact.clone());
         Ok(Self {
             hangups,
             resolver: answering,
@@ -211,6 +213,7 @@ impl Daemon {
             tapping,
             recent,
             record_types,
+            contact,
         })
     }
 
@@ -304,6 +307,7 @@ impl Daemon {
             metrics: self.metrics.clone(),
             listen: listen.map(report).collect(),
             record_types: self.record_types.clone(),
+            contact: self.contact.clone(),
             badges: self.gateway.as_ref().map(|gateway| Arc::new(gateway.publishers()) as Arc<dyn Badges>),
         }
     }

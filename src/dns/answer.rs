@@ -34,8 +34,16 @@ enum Body<'a> {
     Addresses(&'a [IpAddr], u32),
     /// A TXT record with how things stand for the client.
     Standing(Standing<'a>),
+    /// A TXT record with facts, each a string of its own, for who may have a contact to be told.
+    Facts(&'a dyn Facts, Option<&'a str>),
     /// An upstream's answer.
     Upstream(&'a Held),
+}
+
+/// What there is to say to who asks; put into words when it is written.
+pub(crate) trait Facts {
+    /// Each of at most 255 bytes; `contact` is whom people ask.
+    fn facts(&self, contact: Option<&str>) -> Vec<String>;
 }
 
 /// An extended DNS error (RFC 8914).
@@ -131,6 +139,11 @@ impl<'a> Reply<'a> {
         Self { rcode: Rcode::NOERROR, body: Body::Standing(standing), note: None }
     }
 
+    /// What a client is told of a name it asks about.
+    pub(crate) fn facts(facts: &'a dyn Facts, contact: Option<&'a str>) -> Self {
+        Self { rcode: Rcode::NOERROR, body: Body::Facts(facts, contact), note: None }
+    }
+
     /// What an upstream said; *Stale Answer* or *Stale NXDOMAIN Answer* if it is older than it should be.
     pub(crate) fn upstream(held: &'a Held) -> Self {
         let rcode = Rcode(u16::from(held.answer.rcode()));
@@ -214,7 +227,7 @@ impl Writer {
         out[AUTHORITY_COUNT..][..2].copy_from_slice(&authorities.to_be_bytes());
         let text_room = match reply.body {
             Body::Upstream(_) => limit,
-            Body::Empty | Body::Negative | Body::Hinfo | Body::Addresses(..) | Body::Standing(_) => {
+            Body::Empty | Body::Negative | Body::Hinfo | Body::Addresses(..) | Body::Standing(_) | Body::Facts(..) => {
                 limit.min(query.packet.len() + MAX_GROWTH)
             }
         };
@@ -237,6 +250,10 @@ impl Writer {
             Body::Addresses(addresses, ttl) => [push_addresses(addresses, ttl, out), 0],
             Body::Standing(standing) => {
                 push_text(&standing, out);
+                [1, 0]
+            }
+            Body::Facts(facts, contact) => {
+                push_facts(&facts.facts(contact), out);
                 [1, 0]
             }
             Body::Upstream(held) => {
@@ -309,7 +326,7 @@ fn push_header(header: Header, rcode: Rcode, questions: u16, out: &mut Vec<u8>) 
 
 /// Appends a record whose owner is the question's name.
 fn push_record(record_type: u16, ttl: u32, data: &[u8], out: &mut Vec<u8>) {
-    let length = u16::try_from(data.len()).expect("records made here are a few bytes long");
+    let length = u16::try_from(data.len()).expect("records made here are some hundred bytes long");
     out.extend_from_slice(&POINTER_TO_QUESTION);
     out.extend_from_slice(&record_type.to_be_bytes());
     out.extend_from_slice(&CLASS_IN.to_be_bytes());
@@ -334,6 +351,19 @@ fn push_text(text: &dyn fmt::Display, out: &mut Vec<u8>) {
     // An error only says that the text was cut.
     let _ = write!(Bounded { room: MAX_STRING, out: &mut data }, "{text}");
     data[0] = u8::try_from(data.len() - 1).expect("a string is cut before it is too long");
+    push_record(rtype::TXT, UNCACHED, &data, out);
+}
+
+/// Appends a TXT record of one string a fact.
+fn push_facts(facts: &[String], out: &mut Vec<u8>) {
+    let mut data = Vec::new();
+    for fact in facts {
+        let start = data.len();
+        data.push(0);
+        // An error only says that the text was cut.
+        let _ = Bounded { room: MAX_STRING, out: &mut data }.write_str(fact);
+        data[start] = u8::try_from(data.len() - start - 1).expect("a string is cut before it is too long");
+    }
     push_record(rtype::TXT, UNCACHED, &data, out);
 }
 

@@ -51,6 +51,8 @@ pub struct Pipeline {
     probe_name: DomainName,
     probe: Addresses,
     ancestors: Ancestors,
+    /// Whom people ask about the policy.
+    contact: Option<String>,
     writer: Writer,
     events: EventSink,
     counters: Counters,
@@ -116,6 +118,7 @@ impl Pipeline {
             probe_name: probe::name(),
             probe: Addresses::of(&[PROBE_ADDRESS.into()]),
             ancestors: settings.blocked.ancestors,
+            contact: settings.blocked.contact.clone(),
             writer: Writer::new(settings.blocked.ttl),
             events,
             counters: Counters::default(),
@@ -296,7 +299,7 @@ impl Pipeline {
     }
 
     /// Static names; `localhost` with everything below it (RFC 6761 §6.3); the name that `doctor` asks for, with how
-    /// things stand for its client.
+    /// things stand for its client; names that ask about others.
     fn answer_local<'a>(&'a self, case: &'a Case<'a>) -> Reply<'a> {
         let name = case.name();
         let built_in = || (name.labels().last() == Some(b"localhost")).then_some(&self.localhost);
@@ -306,6 +309,8 @@ impl Pipeline {
             (Some(addresses), rtype::A) => Reply::addresses(&addresses.v4),
             (Some(addresses), rtype::AAAA) => Reply::addresses(&addresses.v6),
             (Some(_), rtype::TXT) if name == self.probe_name.as_name() => Reply::standing(case.standing()),
+            // Of all names answered from here, only those that ask about others have no address.
+            (None, rtype::TXT) => Reply::facts(case, self.contact.as_deref()),
             _ => Reply::no_data(),
         }
     }

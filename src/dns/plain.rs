@@ -250,7 +250,12 @@ impl<'a> Plain<'a> {
         let addresses = match self.settings.statics.get(&query.name) {
             Some(addresses) => addresses.clone(),
             None if is_probe => vec![PROBE_ADDRESS.into()],
-            None => here.to_vec(),
+            None if policy::is_local(name) => here.to_vec(),
+            None if query.record_type() == TXT => {
+                let contact = self.settings.blocked.contact.as_deref();
+                return Reply::texts(query, &self.policy.facts(name, self.peer.address(), contact));
+            }
+            None => Vec::new(),
         };
         if is_probe && query.record_type() == TXT {
             return Reply::text(query, &self.standing());

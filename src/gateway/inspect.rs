@@ -77,7 +77,7 @@ impl Session {
                 _ => None,
             };
             self.count(&refusal);
-            refusal.into_response(&method, resource).map(Either::Right)
+            refusal.into_response(&method, resource, self.shared.contact.as_deref()).map(Either::Right)
         };
         if let Err(refusal) = self.accept(&request) {
             return refuse(refusal);

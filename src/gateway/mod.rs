@@ -65,6 +65,8 @@ pub(crate) struct Shared {
     ports: Vec<u16>,
     /// What this gateway calls itself to those it asks, so that it knows its own requests again.
     via: HeaderValue,
+    /// Whom people ask about the policy.
+    contact: Option<String>,
 }
 
 /// Who connected, and where to.

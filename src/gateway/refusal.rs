@@ -40,9 +40,17 @@ enum Code {
 }
 
 impl Refusal {
-    /// The response; `manifest or blob` of a HEAD decides its status.
-    pub(super) fn into_response(self, method: &Method, resource: Option<Resource<'_>>) -> Response<Full<Bytes>> {
-        let (status, code, text) = self.parts();
+    /// The response; `manifest or blob` of a HEAD decides its status. What the policy denies says whom to ask.
+    pub(super) fn into_response(
+        self,
+        method: &Method,
+        resource: Option<Resource<'_>>,
+        contact: Option<&str>,
+    ) -> Response<Full<Bytes>> {
+        let (status, code, mut text) = self.parts();
+        if let (Self::Image(_) | Self::Unknown(_), Some(contact)) = (&self, contact) {
+            text = format!("{}; ask {contact}", text.chars().take(MAX_TEXT).collect::<String>());
+        }
         let status = match (method, resource, &self) {
             (&Method::HEAD, Some(Resource::Manifest(_)), Self::Image(_)) => StatusCode::METHOD_NOT_ALLOWED,
             (&Method::HEAD, Some(Resource::Blob(_)), Self::Image(_)) => StatusCode::NOT_FOUND,
@@ -112,7 +120,7 @@ fn error(status: StatusCode, code: Code, text: &str) -> Response<Full<Bytes>> {
 /// What fits a header line: names of repositories are ASCII, reasons may quote what a policy file says.
 fn printable(text: &str) -> String {
     let plain = |c: char| if c == ' ' || c.is_ascii_graphic() { c } else { '?' };
-    text.chars().take(MAX_TEXT).map(plain).collect()
+    text.chars().take(MAX_TEXT + MAX_CONTACT).map(plain).collect()
 }
 
 impl Code {
@@ -129,6 +137,8 @@ impl Code {
 const VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 /// A line of a terminal or three.
 const MAX_TEXT: usize = 300;
+/// Whom to ask, beside it.
+const MAX_CONTACT: usize = 220;
 
 #[cfg(test)]
 mod tests {
@@ -143,7 +153,7 @@ mod tests {
     #[tokio::test]
     async fn the_reason_stands_wherever_an_engine_looks_for_it() {
         let refusal = Refusal::Image("community images not allowed".into());
-        let response = refusal.into_response(&Method::GET, Some(Resource::Manifest("1")));
+        let response = refusal.into_response(&Method::GET, Some(Resource::Manifest("1")), None);
         assert_eq!(response.status(), StatusCode::FORBIDDEN);
         let phrase = response.extensions().get::<ReasonPhrase>().unwrap();
         assert_eq!(phrase.as_bytes(), b"image access denied: community images not allowed");
@@ -155,9 +165,21 @@ mod tests {
         );
     }
 
+    #[tokio::test]
+    async fn what_the_policy_denies_says_whom_to_ask_also_behind_a_long_reason() {
+        let contact = Some("platform team, #registries");
+        let denied = |reason: &str| Refusal::Image(reason.into()).into_response(&Method::GET, None, contact);
+        let phrase = denied("x").extensions().get::<ReasonPhrase>().unwrap().as_bytes().to_vec();
+        assert_eq!(phrase, b"image access denied: x; ask platform team, #registries");
+        let long = text(denied(&"x".repeat(1000))).await;
+        assert!(long.contains("x; ask platform team, #registries"), "{long}");
+        let unreachable = Refusal::Unreachable("x".into()).into_response(&Method::GET, None, contact);
+        assert!(!text(unreachable).await.contains("platform team"));
+    }
+
     #[test]
     fn a_head_is_answered_so_that_the_client_goes_on_to_what_has_a_body() {
-        let answered = |method, resource| Refusal::Image("x".into()).into_response(&method, Some(resource));
+        let answered = |method, resource| Refusal::Image("x".into()).into_response(&method, Some(resource), None);
         let manifest = answered(Method::HEAD, Resource::Manifest("1"));
         assert_eq!(
             (manifest.status(), manifest.headers()[ALLOW].as_bytes()),
@@ -170,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_reason_cannot_end_its_header() {
-        let response = Refusal::Image("a\r\nSet-Cookie: x \"é\"".into()).into_response(&Method::GET, None);
+        let response = Refusal::Image("a\r\nSet-Cookie: x \"é\"".into()).into_response(&Method::GET, None, None);
         assert_eq!(response.headers()[WARNING], "299 - \"image access denied: a??Set-Cookie: x '?'\"");
         assert!(response.extensions().get::<ReasonPhrase>().is_some());
     }
@@ -178,9 +200,9 @@ mod tests {
     #[test]
     fn a_connection_on_which_something_was_odd_is_closed() {
         for refusal in [Refusal::Misdirected, Refusal::Malformed("two hosts"), Refusal::Loop] {
-            assert_eq!(refusal.into_response(&Method::GET, None).headers()[CONNECTION], "close");
+            assert_eq!(refusal.into_response(&Method::GET, None, None).headers()[CONNECTION], "close");
         }
-        let denied = Refusal::Image("x".into()).into_response(&Method::GET, None);
+        let denied = Refusal::Image("x".into()).into_response(&Method::GET, None, None);
         assert!(!denied.headers().contains_key(CONNECTION));
     }
 }

@@ -80,6 +80,8 @@ pub struct Parts {
     pub events: EventSink,
     /// Networks whose clients are served at all.
     pub clients: Vec<IpNet>,
+    /// Whom people ask about the policy.
+    pub contact: Option<String>,
 }
 
 impl Gateway {
@@ -92,7 +94,7 @@ impl Gateway {
         let connects = settings.connect.iter().map(|&address| (address, Kind::Connect));
         let listeners = steered.chain(connects).map(bind_listener).collect::<Result<Vec<_>, _>>()?;
         let tls = roots::client_config(&settings.authority, settings.upstream_roots.as_deref())?;
-        let Parts { policy, resolver, events, clients } = parts;
+        let Parts { policy, resolver, events, clients, contact } = parts;
         let counters = Arc::new(Counters::default());
         let shared = Shared {
             policy,
@@ -104,6 +106,7 @@ impl Gateway {
             counters,
             ports: ports(&listeners),
             via: own_name(),
+            contact,
         };
         let limits = Limits { total: settings.connections, per_client: settings.connections_per_client };
         Ok(Self {

@@ -108,7 +108,7 @@ impl Lab {
         change(&mut settings);
         let (events, receiver) = EventSink::new(QueryLog::All);
         let clients = vec!["127.0.0.0/8".parse().unwrap()];
-        let parts = Parts { policy: compile(policy), resolver: resolver().await, events, clients };
+        let parts = Parts { policy: compile(policy), resolver: resolver().await, events, clients, contact: None };
         let gateway = Gateway::bind(&settings, folder.path(), parts).unwrap();
         let addresses = gateway.addresses();
         let counters = gateway.counters();

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Bearing, Event};
 use crate::observe::recent::RuleReport;
+use crate::policy::why::redirects;
 
 /// A registry that a client asked for shortly before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +25,7 @@ pub struct Pull {
 impl Pull {
     /// The line of policy with which `name` would be a redirect host of the registry.
     pub fn line(name: &str) -> String {
-        format!("redirects = [\"{name}\"]")
+        redirects(name)
     }
 
     /// Where that line goes.

@@ -387,7 +387,13 @@ mod tests {
         for host in [".docker.internal", "host.docker.internal", "localhost", "probe.pullgate.internal"] {
             assert!(denying(host), "{host}");
         }
-        assert!(!denying("docker.internal"));
+        for host in [".pullgate", "*.quay.io.pullgate", "why.quay.io.pullgate", "w*.quay.io.pullgate"] {
+            assert!(denying(host), "{host}");
+        }
+        for host in ["docker.internal", "pullgate", "quay.io.pullgate", "xwhy.quay.io.pullgate", "why.pullgate.example"]
+        {
+            assert!(!denying(host), "{host}");
+        }
     }
 
     #[test]

@@ -144,6 +144,11 @@ impl Snapshot {
         }
     }
 
+    /// The shipped registry that has this host, for whatever purpose.
+    pub fn preset_with(&self, name: NameRef<'_>) -> Option<&'static Preset> {
+        Catalogue::with_all_hosts().find(&Tails::of(name))
+    }
+
     fn judge_in(&self, group: Option<u32>, name: NameRef<'_>) -> Judgement<'_> {
         let verdict = self.verdict(group, name);
         Judgement { verdict, group: group.map(|index| GroupRef { snapshot: self, index }) }
@@ -535,6 +540,12 @@ mod tests {
         let snapshot = with(TWO_GROUPS, &options);
         for host in ["host.docker.internal", "localhost", "a.localhost", "probe.pullgate.internal"] {
             assert_eq!(verdict(&snapshot, "192.0.2.1", host), "allow static", "{host}");
+        }
+        for host in ["why.pullgate", "why.quay.io.pullgate", "why.localhost"] {
+            assert_eq!(verdict(&snapshot, "192.0.2.1", host), "allow static", "{host}");
+        }
+        for host in ["pullgate", "quay.io.pullgate", "why.quay.io.xpullgate", "a.xlocalhost"] {
+            assert_eq!(verdict(&snapshot, "192.0.2.1", host), "deny no-group", "{host}");
         }
         assert_eq!(verdict(&snapshot, "192.0.2.1", "docker.internal"), "deny no-group");
     }

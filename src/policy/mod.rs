@@ -25,3 +25,4 @@ pub mod snapshot;
 mod state_file;
 pub mod store;
 pub mod watch;
+pub mod why;

@@ -19,8 +19,10 @@ use crate::policy::document::{CnamePolicy, DataPath, Mode, RecordTypes, Unlisted
 use crate::policy::exceptions::{Exception, SOON};
 use crate::policy::images::ImageTables;
 use crate::policy::matcher::{Builder, Matcher, Rule, Tag};
+use crate::policy::pattern::Pattern;
 use crate::policy::preset::{Preset, catalogue};
 use crate::policy::probe;
+use crate::policy::why;
 
 /// A compiled policy. Deciding with it does no I/O, takes no lock and allocates nothing.
 #[derive(Debug)]
@@ -308,28 +310,33 @@ impl Statics {
 
     /// Whether a name below `name` is answered from here.
     pub(super) fn has_below(&self, name: NameRef<'_>) -> bool {
-        self.ancestors.contains(name.as_wire())
+        self.ancestors.contains(name.as_wire()) || why::is_below_last(name)
     }
 
-    /// Whether `name` is answered from here; everything below `localhost` is (RFC 6761 §6.3).
+    /// Whether `name` is answered from here; everything below `localhost` is (RFC 6761 §6.3), and what asks about a name.
     pub(super) fn contains(&self, name: NameRef<'_>) -> bool {
-        let is_local = || name.labels().last() == Some(LOCALHOST.as_bytes());
         let wire = name.as_wire();
-        (wire.ends_with(LOCAL_END) && is_local()) || (self.lengths.has(wire.len()) && self.names.contains(wire))
+        (has_built_in_end(wire) && is_built_in(name)) || (self.lengths.has(wire.len()) && self.names.contains(wire))
     }
 }
 
 impl Catalogue {
     /// The catalogue of the presets in this program, indexed once.
     pub(super) fn shipped() -> &'static Self {
-        static SHIPPED: LazyLock<Catalogue> = LazyLock::new(|| Catalogue::of(catalogue()));
+        static SHIPPED: LazyLock<Catalogue> = LazyLock::new(|| Catalogue::of(catalogue(), Preset::catalogue_patterns));
         &SHIPPED
     }
 
-    fn of(presets: &'static [Preset]) -> Self {
+    /// The same with every host that needs no value, for whatever purpose: others have it as well.
+    pub(super) fn with_all_hosts() -> &'static Self {
+        static ALL: LazyLock<Catalogue> = LazyLock::new(|| Catalogue::of(catalogue(), Preset::host_patterns));
+        &ALL
+    }
+
+    fn of(presets: &'static [Preset], patterns: fn(&Preset) -> Vec<Pattern>) -> Self {
         let mut builder = Builder::default();
         for (entry, preset) in (0..).zip(presets) {
-            for pattern in preset.catalogue_patterns() {
+            for pattern in patterns(preset) {
                 let tag = Tag { entry, path: 0, line: 0, column: 0, data_path: DataPath::Direct };
                 builder.add(&pattern, tag).expect("the shipped presets take a few kilobytes");
             }
@@ -341,6 +348,17 @@ impl Catalogue {
 /// The names that are always answered from here.
 fn built_in() -> impl Iterator<Item = DomainName> {
     [LOCALHOST.parse().expect("`localhost` is a name"), probe::name()].into_iter()
+}
+
+/// Whether a name may be one that is always answered from here: its last bytes are read once, and compared with both
+/// ends that those have.
+fn has_built_in_end(wire: &[u8]) -> bool {
+    wire.last_chunk().is_some_and(|end| *end == LOCAL_END || *end == WHY_END)
+}
+
+#[cold]
+fn is_built_in(name: NameRef<'_>) -> bool {
+    why::is_why(name) || name.labels().last() == Some(LOCALHOST.as_bytes())
 }
 
 impl<'s> RuleRef<'s> {
@@ -534,4 +552,6 @@ impl Groups {
 
 const LOCALHOST: &str = "localhost";
 /// What the wire form of a name below it ends in; so may that of another name, whose last label is longer.
-const LOCAL_END: &[u8] = b"localhost\0";
+const LOCAL_END: [u8; 8] = *b"calhost\0";
+/// The same of `pullgate`, below which names are asked about.
+const WHY_END: [u8; 8] = *b"ullgate\0";

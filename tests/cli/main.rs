@@ -392,6 +392,20 @@ fn place_with_gateway(policy: &str) -> Place {
 }
 
 #[test]
+fn check_says_whom_to_ask_about_what_is_denied_and_so_does_a_running_server() {
+    let place = place(ALLOW_A);
+    place.write_settings("127.0.0.1:0", Upstream::start(), "[blocked]\ncontact = \"platform team, #registries\"\n");
+    let line = "       ask: platform team, #registries\n";
+    let (denied, allowed) = (place.run(&["check", "b.test"]).stdout, place.run(&["check", "a.example"]).stdout);
+    assert!(denied.ends_with(line) && !allowed.contains("ask:"), "{denied}{allowed}");
+    let image = place.run(&["check", "ghcr.io/x/y"]).stdout;
+    assert!(image.ends_with(line), "{image}");
+    let server = place.serve();
+    let told = server.request("GET /v1/check?name=b.test");
+    assert!(told.contains("\"contact\":\"platform team, #registries\""), "{told}");
+}
+
+#[test]
 fn check_judges_images_as_it_does_names() {
     let place = place_with_gateway(IMAGES);
     for (arguments, code, shown) in [

@@ -301,3 +301,22 @@ def client_options_stay_here(lab):
         packet = fake.asked[0][2]
         check(b"\xcb\x00\x71" not in packet, "the client's subnet went upstream")
         check(b"\x01\x23\x45\x67\x89\xab\xcd\xef" not in packet, "the client's cookie went upstream")
+
+
+@case
+def why_is_told_in_a_txt(lab):
+    """`dig TXT why.NAME.pullgate`: verdict, reason, rule and whom to ask, one string a fact; nothing of it goes upstream."""
+    with Fake(addresses("192.0.2.1")) as fake:
+        server = lab.serve(ALLOW, upstream=(fake.address,), sections={"blocked": {"contact": '"platform team, #registries"'}})
+        told = lambda name, *options: server.dig("TXT", name, *options).data("TXT")[0]
+        denied = told("why.quay.io.pullgate.")
+        for fact in ("verdict=deny", "name=quay.io", "client=127.0.0.1", "reason=catalogue", "registry=quay-io", "ask=platform team, #registries"):
+            check(f'"{fact}"' in denied, denied)
+        allowed = told("why.registry.example.pullgate.", "+tcp")
+        check('"verdict=allow"' in allowed and '"rule=registry.example at 10-test.toml:4"' in allowed, allowed)
+        check('"near=registry.example"' in told("why.regsitry.example.pullgate."), "the rule that was meant")
+        check('"usage=dig TXT why.quay.io.pullgate"' in told("why.pullgate."), "how to ask")
+        address = server.dig("why.quay.io.pullgate.", "A")
+        equal((address.rcode, address.answer), ("NOERROR", []))
+        equal(fake.asked, [])
+        equal(server.dig("other.pullgate.").rcode, "NXDOMAIN")

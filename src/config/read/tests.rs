@@ -49,6 +49,16 @@ fn every_line_of_the_shipped_file_that_is_commented_out_is_valid_too() {
 }
 
 #[test]
+fn a_contact_is_a_line_of_words() {
+    for text in ["", " ", "a\\u0000b", "a\\nb", &"x".repeat(201)] {
+        let (_, hint) = fault(&format!("[blocked]\ncontact = \"{text}\"\n"));
+        assert!(hint.contains("a line of at most 200 bytes"), "{text:?}: {hint}");
+    }
+    let read = settings("[blocked]\ncontact = \" die Plattform, Tür 7 \"\n");
+    assert_eq!(read.blocked.contact.as_deref(), Some("die Plattform, Tür 7"));
+}
+
+#[test]
 fn every_key_is_read() {
     let read = settings(
         r#"
@@ -77,6 +87,7 @@ strict = true
 [blocked]
 ttl = "1m"
 ancestors = "nodata"
+contact = "platform team, #registries"
 [cache]
 entries = 0
 max-ttl = "2h"
@@ -128,7 +139,11 @@ socket = "/c.sock"
             state: "/s".into(),
             strict: true,
         },
-        blocked: Blocked { ttl: Duration::from_secs(60), ancestors: Ancestors::Nodata },
+        blocked: Blocked {
+            ttl: Duration::from_secs(60),
+            ancestors: Ancestors::Nodata,
+            contact: Some("platform team, #registries".to_owned()),
+        },
         cache: Cache { entries: 0, max_ttl: Duration::from_secs(7200), stale: Duration::ZERO },
         statics: BTreeMap::from([
             (

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use crate::dns::Peer;
-use crate::dns::answer::Rcode;
+use crate::dns::answer::{Facts, Rcode};
 use crate::dns::wire::Query;
 use crate::event::latency::Source;
 use crate::event::tally::{Decided, Wanted};
@@ -20,6 +20,7 @@ use crate::policy::probe::{Regime, Standing};
 use crate::policy::reason::Reason;
 use crate::policy::snapshot::{EntryKind, GroupRef, RuleRef, Snapshot};
 use crate::policy::store::InForce;
+use crate::policy::why::{self, Inquiry};
 use crate::upstream::{Dnssec, Lookup};
 
 /// A question, who asks it and when, and what one snapshot says to it.
@@ -181,6 +182,15 @@ impl<'a> Case<'a> {
             entry: basis.rule.map(entry_name).filter(|name| !name.is_empty()),
             rule: basis.rule.map(|rule| EventRule { pattern: rule.pattern().to_string(), place: rule.place() }),
         }
+    }
+}
+
+impl Facts for Case<'_> {
+    /// What the policy makes, for who asks, of the name that is asked about.
+    fn facts(&self, contact: Option<&str>) -> Vec<String> {
+        let subject = why::subject(self.name()).unwrap_or_else(DomainName::root);
+        let (snapshot, asker) = (self.snapshot(), asker(self.peer));
+        Inquiry { snapshot, asker, subject: subject.as_name(), contact }.facts()
     }
 }
 

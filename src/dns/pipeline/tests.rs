@@ -273,6 +273,64 @@ async fn a_long_group_name_is_cut_in_the_probe() {
     assert_eq!(text(&answer).len(), 255);
 }
 
+/// The strings of the answer's only record, a TXT that nobody may cache.
+fn facts(answer: &Message) -> Vec<String> {
+    let [record] = &answer.answers[..] else { panic!("one record: {answer:?}") };
+    let RData::TXT(txt) = &record.data else { panic!("a TXT: {record:?}") };
+    assert_eq!(record.ttl, 0);
+    txt.txt_data.iter().map(|string| String::from_utf8(string.to_vec()).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_client_that_asks_why_is_told_what_the_policy_makes_of_a_name_for_it() {
+    let groups = "[[group]]\nname = \"ci\"\nclients = [\"10.20.0.0/16\"]\nregistries = [\"*\"]\nmode = \"audit\"\n";
+    let mut lab = Lab::with(&format!("{POLICY}{groups}"), |settings| {
+        settings.blocked.contact = Some("platform team, #registries".to_owned());
+    })
+    .await;
+    for (client, name, expected) in [
+        (
+            "127.0.0.1",
+            "why.quay.io.pullgate",
+            &["verdict=deny", "reason=no-group", "ask=platform team, #registries"][..],
+        ),
+        ("10.20.0.7", "Why.Quay.io.Pullgate", &["verdict=audit", "name=quay.io", "group=ci", "registry=quay-io"]),
+        ("10.20.0.7", "why.good.example.pullgate", &["verdict=allow", "client=10.20.0.7"]),
+        ("10.20.0.7", "why.pullgate", &["usage=dig TXT why.quay.io.pullgate", "mode=audit unlisted=deny"]),
+    ] {
+        lab.peer = peer(client);
+        let told = facts(&lab.ask_for(name, RecordType::TXT).await);
+        for fact in expected {
+            assert!(told.iter().any(|told| told == fact), "{name}: {fact}: {told:?}");
+        }
+    }
+    assert!(is_no_data(&lab.ask_for("why.quay.io.pullgate", RecordType::A).await));
+    assert_eq!(lab.upstream.asked(), []);
+}
+
+#[tokio::test]
+async fn who_asks_why_makes_no_decision_about_the_name() {
+    let lab = Lab::new(POLICY).await;
+    assert_eq!(rcode(&lab.ask_for("why.quay.io.pullgate", RecordType::TXT).await), ResponseCode::NoError);
+    assert_eq!(rcode(&lab.ask_for("quay.io.pullgate", RecordType::TXT).await), ResponseCode::NXDomain);
+    assert_eq!(lab.pipeline.counters().answered_local.value(), 1);
+}
+
+#[tokio::test]
+async fn what_there_is_to_say_is_cut_to_what_fits_and_asked_for_again_by_tcp() {
+    let group = "g".repeat(300);
+    let entry = "e".repeat(300);
+    let policy = format!(
+        "version = 1\n[[registry]]\nname = \"{entry}\"\nhosts = [\"a.example\"]\n[[group]]\nname = \"{group}\"\nclients = [\"127.0.0.0/8\"]\nregistries = [\"*\"]\n"
+    );
+    let mut lab = Lab::new(&policy).await;
+    let short = lab.ask(&query("why.a.example.pullgate", RecordType::TXT)).await;
+    assert!(short.metadata.truncation && short.answers.is_empty());
+    lab.peer.transport = Transport::Tcp;
+    let told = facts(&lab.ask_for("why.a.example.pullgate", RecordType::TXT).await);
+    assert!(told.iter().any(|fact| fact.starts_with("group=ggg") && fact.len() == 255), "{told:?}");
+}
+
 // ── chains ──
 
 #[tokio::test]

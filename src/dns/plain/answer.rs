@@ -60,7 +60,12 @@ impl Reply {
 
     /// Text that nobody may keep.
     pub(super) fn text(query: &Query, text: &str) -> Self {
-        let txt = TXT::new(vec![cut(text, 255).to_owned()]);
+        Self::texts(query, &[text.to_owned()])
+    }
+
+    /// The same of several strings.
+    pub(super) fn texts(query: &Query, texts: &[String]) -> Self {
+        let txt = TXT::new(texts.iter().map(|text| cut(text, 255).to_owned()).collect());
         Self { answers: vec![own_record(query, 0, RData::TXT(txt))], ..Self::default() }
     }
 

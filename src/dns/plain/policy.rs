@@ -2,7 +2,7 @@
 //! of packets, and of the snapshot only what it lists: groups, entries and rules.
 
 use std::cmp::Reverse;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::LazyLock;
 
 use crate::config::Settings;
@@ -54,7 +54,7 @@ impl<'a> Policy<'a> {
 
     /// The client's group.
     pub(super) fn group_name(&self) -> Option<&'a str> {
-        self.group.map(GroupRef::name)
+        self.group.and_then(GroupRef::known_name)
     }
 
     /// The first row that applies.
@@ -126,8 +126,67 @@ impl<'a> Policy<'a> {
         let labels: Vec<&[u8]> = name.labels().collect();
         let local = self.local_names();
         matches!(self.terms(), Terms::Of(_, Unlisted::Forward))
+            || labels.last() == Some(&&b"pullgate"[..])
             || local.iter().any(|local| local.as_name() != name && local.as_name().is_within(name))
             || self.rules().any(|(rule, pattern)| allows(rule) && self.has(rule) && matches_below(&pattern, &labels))
+    }
+
+    /// What the client is told at `name` of the name that stands between its first label and its last.
+    pub(super) fn facts(&self, name: NameRef<'_>, client: IpAddr, contact: Option<&str>) -> Vec<String> {
+        let labels: Vec<String> = name.labels().map(text_of).collect();
+        let asked = labels[1..labels.len() - 1].join(".");
+        let group = self.group_name().map(|group| format!("group={group}"));
+        let ask = contact.map(|contact| format!("ask={contact}"));
+        if asked.is_empty() {
+            let usage = ["usage=dig TXT why.quay.io.pullgate".to_owned(), format!("client={client}")];
+            let mode = format!("mode={}", self.regime());
+            return usage.into_iter().chain(group).chain([mode]).chain(ask).collect();
+        }
+        let asked: DomainName = asked.parse().expect("labels of a name");
+        let ruling = self.judge(asked.as_name());
+        let verdict = match ruling.decision {
+            Decision::Allow => "allow",
+            Decision::Deny => "deny",
+            Decision::Audit => "audit",
+        };
+        let reason = ruling.word();
+        let mut facts = vec![format!("verdict={verdict}"), format!("name={}", asked.as_name())];
+        facts.push(format!("client={client}"));
+        facts.extend(group);
+        facts.extend([format!("reason={reason}"), format!("why={}", ruling.reason)]);
+        if let Some(rule) = ruling.rule {
+            let entry = &rule.entry().name;
+            facts.extend((!entry.is_empty()).then(|| format!("entry={entry}")));
+            let place = rule.place().expect("a rule of a file");
+            let file = place.path.to_string_lossy();
+            let file = file.rsplit('/').next().unwrap_or_default();
+            facts.push(format!("rule={} at {file}:{}", rule.pattern(), place.line));
+        }
+        match ruling.decision {
+            Decision::Allow => return facts,
+            Decision::Deny | Decision::Audit if reason == "catalogue" => {
+                let registry = ruling.reason.strip_prefix("not allowed: ").unwrap_or_default();
+                facts.push(format!("registry={registry}"));
+            }
+            Decision::Deny | Decision::Audit if reason == "unlisted" => facts.extend(self.near(asked.as_name())),
+            Decision::Deny | Decision::Audit => {}
+        }
+        facts.into_iter().chain(ask).collect()
+    }
+
+    /// A registry that has the name among its hosts; else the rule that is nearest, of the first 500, and the line for a
+    /// redirect host.
+    fn near(&self, name: NameRef<'_>) -> Vec<String> {
+        if let Some(registry) = registry_with(name) {
+            return vec![format!("registry={registry}")];
+        }
+        let name = name.to_string();
+        let mine =
+            self.rules().take(500).filter(|(rule, _)| allows(*rule) && self.group.is_none_or(|_| self.has(*rule)));
+        let distances = mine.map(|(_, pattern)| (strsim::osa_distance(&pattern, &name), pattern));
+        let nearest = distances.filter(|(distance, _)| *distance <= 2).min();
+        let near = nearest.map(|(_, nearest)| format!("near={nearest}"));
+        near.into_iter().chain([format!("line=redirects = [\"{name}\"]")]).collect()
     }
 
     fn denied(&self, name: NameRef<'_>) -> Option<Ruling<'a>> {
@@ -165,7 +224,7 @@ impl<'a> Policy<'a> {
     }
 
     fn is_local(&self, name: NameRef<'_>) -> bool {
-        name.labels().last() == Some(b"localhost") || self.local_names().iter().any(|local| local.as_name() == name)
+        is_local(name) || asks_why(name) || self.local_names().iter().any(|local| local.as_name() == name)
     }
 
     fn local_names(&self) -> Vec<DomainName> {
@@ -177,6 +236,23 @@ impl<'a> Policy<'a> {
 impl<'a> Ruling<'a> {
     fn new(decision: Decision, reason: String, rule: Option<RuleRef<'a>>) -> Self {
         Self { decision, bearing: Bearing::None, reason, rule, is_local: false }
+    }
+
+    /// Why, in the word that metrics have for it.
+    fn word(&self) -> &'static str {
+        let begins = |words: &str| self.reason.starts_with(words);
+        match (self.decision, self.rule) {
+            (Decision::Allow, _) if self.is_local => "static",
+            (Decision::Allow, Some(_)) => "rule",
+            (Decision::Allow, None) => "forwarded",
+            (_, Some(rule)) if rule.entry().kind == EntryKind::Deny => "listed",
+            (_, Some(_)) if begins("on trial") => "on-trial",
+            (_, Some(_)) => "other-group",
+            (_, None) if begins("not allowed") => "catalogue",
+            (_, None) if begins("no group") => "no-group",
+            (_, None) if begins("no valid policy") => "no-policy",
+            (_, None) => "unlisted",
+        }
     }
 
     /// A denial for lack of an allow: audit lets it pass.
@@ -226,9 +302,42 @@ fn known_registry(name: NameRef<'_>) -> Option<&'static str> {
         });
         patterns.collect()
     });
+    best_of(&PATTERNS, name)
+}
+
+/// The known registry with a host of that name, for whatever purpose.
+fn registry_with(name: NameRef<'_>) -> Option<&'static str> {
+    static PATTERNS: LazyLock<Vec<(String, &str)>> = LazyLock::new(|| {
+        let patterns = catalogue().iter().flat_map(|preset| {
+            let hosts = preset.hosts.iter().filter(|host| !host.name.contains('<'));
+            hosts.map(|host| (host.name.clone(), preset.id.as_str()))
+        });
+        patterns.collect()
+    });
+    best_of(&PATTERNS, name)
+}
+
+/// Of patterns with what they stand for, what the best that matches does.
+fn best_of(patterns: &[(String, &'static str)], name: NameRef<'_>) -> Option<&'static str> {
     let labels: Vec<&[u8]> = name.labels().collect();
-    let matching = (0..).zip(&*PATTERNS).filter(|(_, (pattern, _))| matches(pattern, &labels));
-    matching.max_by_key(|(order, (pattern, _))| rank(pattern, *order)).map(|(_, (_, registry))| *registry)
+    let matching = (0..).zip(patterns).filter(|(_, (pattern, _))| matches(pattern, &labels));
+    matching.max_by_key(|(order, (pattern, _))| rank(pattern, *order)).map(|(_, (_, meaning))| *meaning)
+}
+
+/// Whether a name is answered with this machine's own addresses.
+pub(super) fn is_local(name: NameRef<'_>) -> bool {
+    name.labels().last() == Some(b"localhost")
+}
+
+/// Whether a name asks about another one.
+fn asks_why(name: NameRef<'_>) -> bool {
+    let labels: Vec<&[u8]> = name.labels().collect();
+    labels.len() > 1 && labels[0] == b"why" && labels[labels.len() - 1] == b"pullgate"
+}
+
+/// A label as it is written, every byte by its number.
+fn text_of(label: &[u8]) -> String {
+    label.iter().fold(String::new(), |text, byte| format!("{text}\\{byte:03}"))
 }
 
 fn allows(rule: RuleRef<'_>) -> bool {

@@ -179,6 +179,14 @@ pub const NAMES: &[&str] = &[
     "ghcr.io",
     "europe-docker.pkg.dev",
     "www.example.org",
+    "why.pullgate",
+    "why.quay.io.pullgate",
+    "why.a.good.example.pullgate",
+    "why.bad.example.pullgate",
+    "why.host.docker.internal.pullgate",
+    "why.goof.example.pullgate",
+    "quay.io.pullgate",
+    "pullgate",
 ];
 
 /// Fills the cache for every name, with what its first label says; but for clients that want no validation.

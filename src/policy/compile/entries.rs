@@ -10,7 +10,7 @@ use crate::policy::document::{
     CnamePolicy, DataPath, DenySpec, Document, EntryKindSpec, EntrySpec, Mode, PresetUse, Written,
 };
 use crate::policy::exceptions::{Exception, SOON, in_utc};
-use crate::policy::pattern::{LabelPattern, Pattern};
+use crate::policy::pattern::{LabelPattern, Pattern, Reach};
 use crate::policy::preset::{self, Preset, PresetHost, Purpose, Subject, WarningKind};
 use crate::policy::snapshot::{Entry, EntryKind, Grant, Groups, Statics};
 
@@ -51,6 +51,11 @@ pub(super) fn draft<'d>(documents: &'d [Document], complaints: &mut Vec<Diagnost
 pub(super) fn check_statics(drafts: &[Draft<'_>], statics: &Statics, complaints: &mut Vec<Diagnostic>) {
     for draft in drafts.iter().filter(|draft| draft.kind() == EntryKind::Deny) {
         for written in draft.written_patterns() {
+            if covers_why(&written.value) {
+                let message = format!("`{}` covers names such as `why.quay.io.pullgate`", written.value);
+                let hint = "the resolver answers them itself: there, clients ask about names";
+                complaints.push(draft.source.fault(written.span.clone(), message).hint(hint));
+            }
             if let Some(name) = statics.names.iter().filter(|name| covers(&written.value, name)).min() {
                 let message = format!("`{}` covers `{name}`, which the resolver answers itself", written.value);
                 let hint = "take the name out of `[static]`, or deny less: built-in names are always answered";
@@ -326,6 +331,13 @@ fn covers(pattern: &Pattern, name: &crate::name::DomainName) -> bool {
     let last = pattern.labels().next_back();
     name.as_name().labels().last().is_some_and(|label| last == Some(LabelPattern::Literal(label)))
         && pattern.matches(name.as_name())
+}
+
+/// Whether a pattern matches names that ask about others.
+fn covers_why(pattern: &Pattern) -> bool {
+    let is_first = || pattern.labels().next().is_some_and(|label| label.matches(b"why"));
+    pattern.labels().next_back() == Some(LabelPattern::Literal(b"pullgate"))
+        && (pattern.reach() != Reach::Exact || is_first())
 }
 
 /// Turns ascending offsets into lines and columns in one pass over the file: a file may be a single line with a million

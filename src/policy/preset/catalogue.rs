@@ -49,6 +49,12 @@ impl Preset {
             .collect()
     }
 
+    /// All its hosts that need no value, for whatever purpose.
+    pub fn host_patterns(&self) -> Vec<Pattern> {
+        let written_out = self.hosts.iter().filter(|host| !host.name.contains('<'));
+        written_out.filter_map(|host| Pattern::parse(&host.name).ok()).collect()
+    }
+
     /// The host of this preset that `name` is, placeholders counting as any text within a label; one that is on before one
     /// that is not.
     pub fn host_for(&self, name: &DomainName) -> Option<&PresetHost> {

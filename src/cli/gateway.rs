@@ -48,6 +48,7 @@ fn own_things(loaded: &mut Loaded, options: &Options) -> Result<(), Failure> {
         return Err(no_gateway("the gateway is part of `pullgate serve`", hint));
     }
     settings.metrics = gateway.metrics;
+    settings.page = None;
     // The file is the resolver's user's; who reads dnstap waits for questions.
     (settings.log.file, settings.dnstap) = (None, None);
     let environment = Environment::of_process();

@@ -90,6 +90,9 @@ fn introduce(daemon: &Daemon, loaded: &Loaded, output: &mut Output) -> Result<()
     if let Some(address) = daemon.metrics_address() {
         writeln!(output, "  metrics   http://{address}/metrics")?;
     }
+    if let Some(address) = daemon.page_address() {
+        writeln!(output, "  page      http://{address}/")?;
+    }
     writeln!(output, "  control   {}", daemon.control_socket().display())?;
     let source = match file {
         Some(file) => file.display().to_string(),
@@ -191,7 +194,7 @@ impl From<StartError> for Failure {
             }
             StartError::Gateway(GatewayError::Socket(error)) => Self::Unavailable { message, hint: error.hint() },
             StartError::Bind(error) => Self::Unavailable { message, hint: error.hint() },
-            StartError::Control(SocketError::InUse(_)) | StartError::Metrics { .. } => {
+            StartError::Control(SocketError::InUse(_)) | StartError::Metrics { .. } | StartError::Page { .. } => {
                 Self::Unavailable { message, hint: None }
             }
             StartError::Control(_) | StartError::Signals(_) | StartError::Log { .. } => Self::Io(message),

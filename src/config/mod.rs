@@ -10,6 +10,6 @@ mod upstream_server;
 pub use environment::{Environment, SYSTEM_SOCKET};
 pub use gateway::{BadgeSource, DEFAULT_AUTHORITY, Gateway, ParentProxy, ProxyHost};
 pub use settings::{
-    Ancestors, Blocked, Cache, Control, Dnstap, DnstapReader, History, Log, LogFormat, Policy, PolicySource, QueryLog,
-    Route, Server, Settings, Tls, Upstream, UpstreamServer,
+    Ancestors, Blocked, Cache, Control, Dnstap, DnstapReader, History, Log, LogFormat, Page, Policy, PolicySource,
+    QueryLog, Route, Server, Settings, Tls, Upstream, UpstreamServer,
 };

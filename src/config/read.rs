@@ -13,7 +13,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{
-    Ancestors, Blocked, Cache, Control, Dnstap, DnstapReader, Environment, History, Log, LogFormat, Policy,
+    Ancestors, Blocked, Cache, Control, Dnstap, DnstapReader, Environment, History, Log, LogFormat, Page, Policy,
     PolicySource, QueryLog, Route, Server, Settings, Tls, Upstream, UpstreamServer, bytes,
 };
 use crate::address::{self, DNS_PORT};
@@ -64,6 +64,7 @@ impl<'s> Reader<'_, 's> {
             cache,
             statics: _,
             metrics: _,
+            page: _,
             log,
             dnstap: _,
             history,
@@ -78,6 +79,7 @@ impl<'s> Reader<'_, 's> {
             cache: self.section(&mut file, "cache", cache, Self::cache),
             statics: self.section(&mut file, "static", BTreeMap::new(), Self::statics),
             metrics: self.section(&mut file, "metrics", None, Self::metrics),
+            page: self.section(&mut file, "page", None, Self::page),
             log: self.section(&mut file, "log", log, Self::log),
             dnstap: self.section(&mut file, "dnstap", None, Self::dnstap),
             history: self.section(&mut file, "history", history, Self::history),
@@ -310,6 +312,28 @@ impl<'s> Reader<'_, 's> {
         Some(address.value)
     }
 
+    fn page(&mut self, table: &mut Table<'s>, _: Option<Page>) -> Option<Page> {
+        let listen = match table.take("listen") {
+            Some(node) => self.page_listener(node),
+            None => Some(DEFAULT_PAGE),
+        };
+        let read = |node: Node<'s>, report: &mut Report<'_>| node.parsed(report, host);
+        let names = table.take("names").and_then(|node| self.some(node, read, "write a name, or leave the key out"));
+        Some(Page { listen: listen?, names: names.map(values).unwrap_or_default() })
+    }
+
+    fn page_listener(&mut self, node: Node<'s>) -> Option<SocketAddr> {
+        let address = socket(node, DEFAULT_PAGE.port(), self.report)?;
+        self.claim(&address);
+        if !address.value.ip().is_loopback() {
+            let message = format!("`{}` shows the page to the network", address.value);
+            let hint = "it says who asks for what, to whoever reaches it: listen on `127.0.0.1`, and put a proxy in front \
+                        that asks who comes";
+            self.report.warning(address.span, message, hint);
+        }
+        Some(address.value)
+    }
+
     fn log(&mut self, table: &mut Table<'s>, default: Log) -> Log {
         let queries = table.take("queries").and_then(|queries| queries.choice(self.report, QUERY_LOGS));
         let format = table.take("format").and_then(|format| format.choice(self.report, LOG_FORMATS));
@@ -479,6 +503,8 @@ fn host(text: &str) -> Result<DomainName, (String, String)> {
 
 /// Beside the collector on the same machine; the port that DNS servers' metrics are usually on.
 const DEFAULT_METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9153);
+/// Beside the browser on the same machine.
+const DEFAULT_PAGE: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8053);
 /// RFC 7858 §3.1.
 const DOT_PORT: u16 = 853;
 /// RFC 8484 uses HTTPS's own.

@@ -28,6 +28,8 @@ pub struct Settings {
     pub statics: BTreeMap<DomainName, Vec<IpAddr>>,
     /// `listen` of `[metrics]`; `None`: no metrics are served.
     pub metrics: Option<SocketAddr>,
+    /// `[page]`; `None`: no page is served.
+    pub page: Option<Page>,
     /// `[log]`.
     pub log: Log,
     /// `[dnstap]`; `None`: nobody is told.
@@ -169,6 +171,15 @@ pub struct Cache {
     pub stale: Duration,
 }
 
+/// `[page]`: what happens, for people with a browser.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Where it is served.
+    pub listen: SocketAddr,
+    /// What else a browser may call it, beside that address, loopback and `localhost`.
+    pub names: Vec<DomainName>,
+}
+
 /// `[log]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
@@ -273,6 +284,7 @@ impl Settings {
             cache: Cache { entries: DEFAULT_CACHE_ENTRIES, max_ttl: DEFAULT_MAX_TTL, stale: DEFAULT_STALE },
             statics: BTreeMap::new(),
             metrics: None,
+            page: None,
             log: Log { queries: QueryLog::default(), format: LogFormat::default(), file: None },
             dnstap: None,
             history: Some(History { keep: DEFAULT_HISTORY_KEEP, size: DEFAULT_HISTORY_SIZE }),

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::control::addition::Addition;
 use crate::control::report::{
     CheckReport, GroupReport, ImageKeyReport, ImagesReport, PolicyReport, PolicyRule, RuleReport, VerdictWord,
 };
@@ -120,6 +121,7 @@ fn host_report(snapshot: &Snapshot, judgement: Judgement<'_>, name: &DomainName)
         overlay: None,
         note: None,
         hint: hint(snapshot, verdict, name),
+        add: Addition::of(snapshot, name, judgement),
         contact: None,
         asked: None,
     }

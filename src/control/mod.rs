@@ -1,12 +1,15 @@
 //! The control socket: HTTP/1.1 and JSON over a Unix socket; its types, server and client.
 
+pub mod addition;
 mod caller;
 pub mod client;
+mod denied;
 pub mod diff;
 mod exception;
 pub mod exchange;
 pub mod explain;
 mod overlay;
+pub mod page;
 mod past;
 pub mod report;
 pub mod server;

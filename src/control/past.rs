@@ -36,20 +36,19 @@ pub(super) async fn stats(api: &Arc<Api>, query: &Parameters) -> Result<Reply, B
 
 /// `GET /v1/unused`.
 pub(super) async fn unused(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> {
-    query.only(&["days"])?;
+    query.only(&["days", "limit"])?;
     let days: u32 = query.parsed("days", "a number of days")?.unwrap_or(DAYS);
+    let limit = query.parsed("limit", "a number")?.unwrap_or(usize::MAX);
     Ok(of_history(api, move |api, history| {
         let since = SystemTime::now().checked_sub(Duration::from_secs(u64::from(days) * 24 * 60 * 60));
         let since = since.unwrap_or(SystemTime::UNIX_EPOCH);
         let used: HashSet<RuleKey> =
             history.rules()?.into_iter().filter(|(_, last)| *last >= since).map(|(key, _)| key).collect();
         let reach = history.reaches_back_to();
-        Ok(UnusedReport {
-            days,
-            reaches_back_to: timestamp(reach),
-            is_complete: reach <= since,
-            rules: unused_rules(&api.policy.current().snapshot, &used),
-        })
+        let mut rules = unused_rules(&api.policy.current().snapshot, &used);
+        let left_out = rules.len().saturating_sub(limit);
+        rules.truncate(limit);
+        Ok(UnusedReport { days, reaches_back_to: timestamp(reach), is_complete: reach <= since, rules, left_out })
     })
     .await)
 }
@@ -79,7 +78,7 @@ async fn of_history<T: serde::Serialize + Send + 'static>(
     aside(reply).await.unwrap_or_else(defect)
 }
 
-fn search(query: &Parameters) -> Result<Search, BadRequest> {
+pub(super) fn search(query: &Parameters) -> Result<Search, BadRequest> {
     let since = match query.value("since") {
         Some(text) => Some(parse_since(text, SystemTime::now()).ok_or(BadRequest::Wrong {
             parameter: "since",

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::control::addition::Addition;
 pub use crate::control::diff::Change;
 pub use crate::control::exception::ExceptionReport;
 use crate::diagnostic::{Diagnostic, Excerpt, Severity};
-pub use crate::observe::history::{DeniedName, HistoryRow, RuleUse, Stats, Sum};
+pub use crate::observe::history::{DeniedName, HistoryRow, Hour, RuleUse, Stats, Sum};
+pub use crate::observe::numbers::{CacheNumbers, Numbers, ServerNumbers, UpstreamNumbers};
 pub use crate::observe::pulls::Pull;
 pub use crate::observe::recent::{LogEntry, RuleReport, VerdictWord};
 pub use crate::policy::images::Badge;
@@ -268,6 +270,9 @@ pub struct CheckReport {
     /// What would allow a denied name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// The lines that would let a name through that nothing lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub add: Option<Addition>,
     /// Whom to ask about what is not allowed, if the settings say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contact: Option<String>,
@@ -295,7 +300,9 @@ impl CheckReport {
     pub fn with_log(self, entries: &[LogEntry]) -> Self {
         let about = |entry: &&LogEntry| self.verdict != VerdictWord::Allow && entry.name == self.name;
         let asked = entries.iter().rev().filter(about).find_map(Asked::of);
-        Self { asked, ..self }
+        let after = asked.as_ref().filter(|_| self.add.is_some());
+        let add = after.map(|asked| Addition::after(&self.name, &asked.after)).or(self.add);
+        Self { add, asked, ..self }
     }
 }
 
@@ -463,11 +470,56 @@ pub struct UnusedReport {
     pub is_complete: bool,
     /// The rules, in the order of the files.
     pub rules: Vec<PolicyRule>,
+    /// How many there are beyond as many as were asked for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: usize,
+}
+
+/// `GET /v1/denied?since=&top=`: what was denied most, and what the policy in force says of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeniedReport {
+    /// Where it is from.
+    pub source: DeniedSource,
+    /// How much was decided in each hour; only the history knows.
+    pub hours: Vec<Hour>,
+    /// The names, those denied most first.
+    pub names: Vec<DeniedToday>,
+}
+
+/// Where a report on what was denied is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeniedSource {
+    /// The history.
+    History,
+    /// The last entries of the log, in memory.
+    Log,
+}
+
+/// A name that was denied, and what holds now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeniedToday {
+    /// What happened.
+    #[serde(flatten)]
+    pub denied: DeniedName,
+    /// What the policy in force would decide, for one of its clients.
+    pub verdict_now: VerdictWord,
+    /// Why, in a few words.
+    pub why: Option<String>,
+    /// What would allow it.
+    pub hint: Option<String>,
+    /// The lines that would.
+    pub add: Option<Addition>,
 }
 
 /// How a server that knows no gateway lets its registries be reached.
 fn direct() -> String {
     "direct".to_owned()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl From<&Diagnostic> for FaultReport {
@@ -554,6 +606,7 @@ mod tests {
             overlay: None,
             note: None,
             hint: None,
+            add: None,
             contact: None,
             asked: None,
         }

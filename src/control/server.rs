@@ -10,6 +10,7 @@ use tokio::net::UnixListener;
 use tokio::task::spawn_blocking;
 
 use crate::control::caller;
+use crate::control::denied;
 use crate::control::diff;
 use crate::control::explain::{self, ImageQuestion, OnBehalf, Question};
 use crate::control::overlay;
@@ -73,8 +74,7 @@ pub(super) enum BadRequest {
 }
 
 /// Serves the API until dropped.
-pub async fn serve(listener: UnixListener, api: Api) {
-    let api = Arc::new(api);
+pub async fn serve(listener: UnixListener, api: Arc<Api>) {
     http::serve(listener, LIMITS, move |head| answer(Arc::clone(&api), head)).await;
 }
 
@@ -86,7 +86,7 @@ async fn answer(api: Arc<Api>, head: Head) -> Reply {
     let allowed = match path {
         "/v1/reload" | "/v1/policy/rollback" => Method::POST,
         "/v1/policy/history" | "/v1/status" | "/v1/check" | "/v1/policy" | "/v1/log" | "/v1/events" | "/v1/metrics"
-        | "/v1/history" | "/v1/stats" | "/v1/unused" => Method::GET,
+        | "/v1/history" | "/v1/stats" | "/v1/unused" | "/v1/denied" | "/v1/numbers" => Method::GET,
         _ => return http::failure(StatusCode::NOT_FOUND, "there is nothing here; /v1/status is a start"),
     };
     if head.method() != allowed {
@@ -104,6 +104,8 @@ async fn answer(api: Arc<Api>, head: Head) -> Reply {
         "/v1/history" => past::history(&api, &query).await,
         "/v1/stats" => past::stats(&api, &query).await,
         "/v1/unused" => past::unused(&api, &query).await,
+        "/v1/denied" => denied::denied(&api, &query).await,
+        "/v1/numbers" => numbers(&api, &query).await,
         _ => match query.only(&[]) {
             Ok(()) => Ok(api.metrics.reply().await),
             Err(bad) => Err(bad),
@@ -113,7 +115,7 @@ async fn answer(api: Arc<Api>, head: Head) -> Reply {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the end of a chain of results")]
-fn bad_request(bad: BadRequest) -> Reply {
+pub(super) fn bad_request(bad: BadRequest) -> Reply {
     http::failure(StatusCode::BAD_REQUEST, &bad.to_string())
 }
 
@@ -224,7 +226,7 @@ async fn dry_run(api: &Arc<Api>) -> Reply {
     report.await.map_or_else(defect, |report| http::json(StatusCode::OK, &report))
 }
 
-fn status(api: &Api) -> StatusReport {
+pub(super) fn status(api: &Api) -> StatusReport {
     let status = api.policy.status();
     let PolicyStatus { state, generation, digest, since, rules, rollback, overlays, faults, warnings, .. } = status;
     StatusReport {
@@ -256,7 +258,7 @@ fn forwarding_groups(policy: &InForce) -> Vec<String> {
     forwarding.map(|group| group.name().to_owned()).collect()
 }
 
-async fn check(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> {
+pub(super) async fn check(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> {
     if query.value("image").is_some() {
         return check_image(api, query).await;
     }
@@ -321,6 +323,13 @@ async fn log(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> {
     Ok(aside(report).await.unwrap_or_else(defect))
 }
 
+async fn numbers(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> {
+    query.only(&["seen"])?;
+    let seen = query.parsed("seen", "a number")?.unwrap_or(0);
+    let metrics = api.metrics.clone();
+    Ok(aside(move || http::json(StatusCode::OK, &metrics.numbers(seen))).await.unwrap_or_else(defect))
+}
+
 /// Work over thousands of entries or a million rules, off the threads that answer queries; `None` if it panicked.
 pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     spawn_blocking(work).await.ok()
@@ -342,7 +351,7 @@ fn events(api: &Api, query: &Parameters) -> Result<Reply, BadRequest> {
 pub(super) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    fn of(head: &Head) -> Self {
+    pub(super) fn of(head: &Head) -> Self {
         let query = head.uri().query().unwrap_or_default();
         Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
     }

@@ -32,6 +32,7 @@ pub use self::panics::{Panics, count_panics};
 pub use self::signals::termination;
 
 use crate::config::{self, PolicySource, Settings};
+use crate::control::page;
 use crate::control::report::ListenReport;
 use crate::control::server::{self, Api, Badges};
 use crate::control::socket::{ControlSocket, SocketError};
@@ -41,6 +42,7 @@ use crate::dns::pipeline::Pipeline;
 use crate::event::tap::Tapped;
 use crate::event::{self, Event, EventSink};
 use crate::gateway::{self, Gateway, GatewayError};
+use crate::name::DomainName;
 use crate::net::stop::stop as until_stopped;
 use crate::observe::dnstap;
 use crate::observe::history::History;
@@ -68,6 +70,8 @@ pub struct Daemon {
     reload: ReloadHandle,
     control: (ControlSocket, UnixListener),
     metrics_listener: Option<TcpListener>,
+    /// Where the page is served, and by which names.
+    page: Option<(TcpListener, Vec<DomainName>)>,
     metrics: Metrics,
     events: mpsc::Receiver<Event>,
     tapping: Option<Tapping>,
@@ -142,6 +146,14 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The page's listener.
+    #[error("cannot listen on {address} for the page: {source}")]
+    Page {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
 }
 
 impl Daemon {
@@ -158,6 +170,7 @@ impl Daemon {
         };
         let control = ControlSocket::bind(&settings.control.socket)?;
         let metrics_listener = bind_metrics(settings.metrics).await?;
+        let page = bind_page(settings.page.as_ref()).await?;
         let (reloader, policy) = compile_policy(settings);
         let resolver =
             Resolver::start(&settings.upstream, &settings.cache, &own_addresses(settings, listeners.as_ref()))?;
@@ -192,6 +205,7 @@ impl Daemon {
             events: sink,
             recent: Arc::clone(&recent),
             log: process.log,
+            page: page.as_ref().map(|_| Arc::default()),
             totals,
             lines: lines.clone(),
             dnstap: tapping.as_ref().map(|(.., standing): &Tapping| Arc::clone(standing)),
@@ -208,6 +222,7 @@ impl Daemon {
             reload,
             control,
             metrics_listener,
+            page,
             metrics,
             events,
             tapping,
@@ -244,6 +259,11 @@ impl Daemon {
         self.metrics_listener.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
+    /// Where the page is, if it is.
+    pub fn page_address(&self) -> Option<SocketAddr> {
+        self.page.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
+    }
+
     /// Serves until `shutdown`; then answers what is in flight and ends within five seconds.
     ///
     /// # Errors
@@ -263,7 +283,7 @@ impl Daemon {
 
     /// Starts every task.
     fn begin(self) -> Running {
-        let (listening, answering, api) = (self.listening(), self.answering(), self.api());
+        let (listening, answering, api) = (self.listening(), self.answering(), Arc::new(self.api()));
         let (stop, stopped) = watch::channel(());
         let (socket_file, control) = self.control;
 
@@ -287,7 +307,10 @@ impl Daemon {
         let mut helpers = JoinSet::new();
         helpers.spawn(signals::follow_hangups(self.hangups, self.reload, reopen));
         helpers.spawn(follow::follow(self.policy.subscribe()));
-        helpers.spawn(server::serve(control, api));
+        helpers.spawn(server::serve(control, Arc::clone(&api)));
+        if let Some((listener, names)) = self.page {
+            helpers.spawn(page::serve(listener, names, api));
+        }
         if let Some(listener) = self.metrics_listener {
             helpers.spawn(metrics::serve(listener, self.metrics));
         }
@@ -330,6 +353,14 @@ async fn bind_metrics(address: Option<SocketAddr>) -> Result<Option<TcpListener>
     let Some(address) = address else { return Ok(None) };
     let listener = TcpListener::bind(address).await;
     listener.map(Some).map_err(|source| StartError::Metrics { address, source })
+}
+
+async fn bind_page(settings: Option<&config::Page>) -> Result<Option<(TcpListener, Vec<DomainName>)>, StartError> {
+    let Some(config::Page { listen, names }) = settings else { return Ok(None) };
+    match TcpListener::bind(listen).await {
+        Ok(listener) => Ok(Some((listener, names.clone()))),
+        Err(source) => Err(StartError::Page { address: *listen, source }),
+    }
 }
 
 fn open_log(settings: &config::Log, program: Option<&LineWriter>) -> Result<QueryLog, StartError> {

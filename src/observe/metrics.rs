@@ -21,6 +21,7 @@ use crate::observe::http::{self, Head, Limits, Reply};
 use crate::observe::query_log::QueryLog;
 use crate::observe::recent::Recent;
 use crate::observe::totals::Totals;
+use crate::observe::visitors::Visitors;
 use crate::observe::writer::LineWriter;
 use crate::policy::exceptions::Exception;
 use crate::policy::store::{PolicyState, PolicyStore};
@@ -45,6 +46,8 @@ pub struct Metrics {
     pub log: Option<LineWriter>,
     /// Where lines about questions go.
     pub lines: QueryLog,
+    /// Who looks at the page; `None`: there is none.
+    pub page: Option<Arc<Visitors>>,
     /// How whole messages are sent; `None`: nobody reads them.
     pub dnstap: Option<Arc<dnstap::Standing>>,
     /// What was decided.
@@ -97,6 +100,9 @@ impl Metrics {
         }
         self.write_upstream(&mut text);
         self.write_log(&mut text);
+        if let Some(visitors) = &self.page {
+            write_page(&mut text, visitors);
+        }
         text.finish()
     }
 
@@ -222,6 +228,16 @@ fn write_dns(text: &mut Exposition, readings: &[Reading]) {
     }
     for reading in readings.iter().filter(|reading| transport(reading).is_none()) {
         text.single(&format!("pullgate_{}_total", reading.name), Kind::Counter, reading.help, reading.value);
+    }
+}
+
+/// Who looks at the page, and who was turned away.
+fn write_page(text: &mut Exposition, visitors: &Visitors) {
+    text.single("pullgate_page_streams", Kind::Gauge, "Browsers that the page is open in.", visitors.streams());
+    let refused = "pullgate_page_refused_total";
+    text.family(refused, Kind::Counter, "Requests that the page refused, by what was wrong with them.");
+    for (reason, counter) in [("host", &visitors.host), ("site", &visitors.site), ("full", &visitors.full)] {
+        text.sample(refused, &[("reason", reason)], counter.value());
     }
 }
 

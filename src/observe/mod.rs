@@ -6,11 +6,14 @@ pub mod http;
 pub mod log;
 pub mod logging;
 pub mod metrics;
+pub mod numbers;
 pub mod pulls;
 pub mod query_log;
 pub mod recent;
 pub mod rule_hits;
 pub mod totals;
+pub mod trend;
+pub mod visitors;
 pub mod writer;
 
 mod exposition;

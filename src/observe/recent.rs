@@ -96,6 +96,27 @@ pub struct Filter {
     pub name: Option<DomainName>,
 }
 
+/// What was denied since a reader last looked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denials {
+    /// The number of the newest entry, denied or not: what the reader has seen now.
+    pub seen: u64,
+    /// The newest of them, newest first, those that differ in their time only together.
+    pub entries: Vec<Denied>,
+    /// How many beside these.
+    pub left_out: u64,
+}
+
+/// An entry that was denied, or would have been.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denied {
+    /// As it was last.
+    #[serde(flatten)]
+    pub entry: LogEntry,
+    /// How often: with each record type, and repeated.
+    pub times: u64,
+}
+
 /// The last entries, and who follows them.
 #[derive(Debug, Default)]
 pub struct Recent {
@@ -215,6 +236,17 @@ impl Recent {
         entries
     }
 
+    /// What was denied, or would have been, beyond the number that a reader has `seen` last: `limit` at most, so that who
+    /// looks now and then is told no more than he can read.
+    pub fn denials(&self, seen: u64, limit: usize) -> Denials {
+        let inner = self.lock();
+        let mut denials = Denials { seen: inner.last_id, ..Denials::default() };
+        for entry in inner.entries.iter().rev().take_while(|entry| entry.id > seen) {
+            denials.add(entry, limit);
+        }
+        denials
+    }
+
     /// Entries from now on, each as one server-sent event; ends when the reader is too slow.
     ///
     /// # Errors
@@ -240,6 +272,25 @@ impl Recent {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Denials {
+    fn add(&mut self, entry: &LogEntry, limit: usize) {
+        if entry.verdict == VerdictWord::Allow {
+            return;
+        }
+        if let Some(known) = self.entries.iter_mut().find(|known| is_alike(&known.entry, entry)) {
+            known.times += 1;
+        } else if self.entries.len() < limit {
+            self.entries.push(Denied { entry: entry.clone(), times: 1 });
+        } else {
+            self.left_out += 1;
+        }
+    }
+}
+
+fn is_alike(one: &LogEntry, other: &LogEntry) -> bool {
+    one.name == other.name && one.client == other.client && one.image == other.image && one.verdict == other.verdict
 }
 
 impl Inner {
@@ -352,6 +403,23 @@ pub(crate) mod tests {
         recent.push(LogEntry { client: IpAddr::from([10, 0, 0, 1]), ..denied("b.example") });
         let filter = Filter { client: Some(IpAddr::from([10, 0, 0, 1])), ..Filter::default() };
         assert_eq!(names(&recent.last(10, &filter)), ["b.example"]);
+    }
+
+    #[test]
+    fn denials_since_a_look_come_newest_first_equal_ones_together_and_no_more_than_asked_for() {
+        let recent = Recent::default();
+        for name in ["a.example", "b.example", "a.example", "c.example", "d.example"] {
+            recent.push(denied(name));
+        }
+        recent.push(LogEntry { verdict: VerdictWord::Allow, ..denied("e.example") });
+        let shown = |denials: &Denials| {
+            denials.entries.iter().map(|denied| (denied.entry.name.clone(), denied.times)).collect::<Vec<_>>()
+        };
+        let all = recent.denials(0, 3);
+        assert_eq!(shown(&all), [("d.example".into(), 1), ("c.example".into(), 1), ("a.example".into(), 2)]);
+        assert_eq!((all.seen, all.left_out), (6, 1));
+        assert_eq!(shown(&recent.denials(3, 3)), [("d.example".into(), 1), ("c.example".into(), 1)]);
+        assert_eq!(recent.denials(6, 3), Denials { seen: 6, ..Denials::default() });
     }
 
     #[test]

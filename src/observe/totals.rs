@@ -13,6 +13,7 @@ use crate::event::latency::Latencies;
 use crate::event::tally::{Carrier, Counted, Tallies, Wanted};
 use crate::observe::history::History;
 use crate::observe::rule_hits::{RuleHits, RuleKey};
+use crate::observe::trend::Trend;
 use crate::policy::reason::Reason;
 use crate::policy::snapshot::GroupRef;
 use crate::policy::store::PolicyStore;
@@ -37,6 +38,8 @@ pub struct Sums {
     pub lost: u64,
     /// Hits of rules.
     pub rules: RuleHits,
+    /// What was decided in each of the last seconds.
+    pub trend: Trend,
     groups: BTreeSet<Arc<str>>,
 }
 
@@ -75,6 +78,14 @@ impl Totals {
         let mut sums = self.lock();
         self.collect(&mut sums);
         read(&sums)
+    }
+
+    /// Adds up, as it is done once a second.
+    fn tick(&self) {
+        let mut sums = self.lock();
+        self.collect(&mut sums);
+        let Sums { decided, trend, .. } = &mut *sums;
+        trend.take(SystemTime::now(), decided.iter().map(|(kind, count)| (kind.decision, *count)));
     }
 
     /// Adds up, and has all of it written.
@@ -126,7 +137,12 @@ pub async fn run(totals: Arc<Totals>, stopped: impl Future<Output = ()>) {
 
 async fn work(totals: &Arc<Totals>, writes: bool) {
     let totals = Arc::clone(totals);
-    let work = move || if writes { totals.finish() } else { totals.read(|_| ()) };
+    let work = move || {
+        totals.tick();
+        if writes {
+            totals.finish();
+        }
+    };
     // A panic is counted and logged by the process's panic hook, and no thread to be had is a moment's trouble: the next
     // turn goes on with what is there.
     let _failure = spawn_blocking(move || in_background("totals", work)).await;

@@ -9,6 +9,7 @@ mod harness;
 mod images_ca;
 mod import;
 mod overlay;
+mod page;
 mod review;
 mod rollback;
 mod setup;

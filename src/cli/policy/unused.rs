@@ -21,7 +21,7 @@ pub(super) fn run(options: &Options, days: u32, json: bool, output: &mut Output)
 }
 
 fn print(report: &UnusedReport, output: &mut Output) -> Result<(), Failure> {
-    let UnusedReport { days, reaches_back_to, is_complete, rules } = report;
+    let UnusedReport { days, reaches_back_to, is_complete, rules, left_out: _ } = report;
     let (rules_text, days_text) = (counted(rules.len(), "rule"), counted(*days as usize, "day"));
     writeln!(output, "{rules_text} without a hit in {days_text}")?;
     if !is_complete {

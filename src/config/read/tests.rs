@@ -44,7 +44,7 @@ fn every_line_of_the_shipped_file_that_is_commented_out_is_valid_too() {
     let uncommented = shipped.replace("#: ", "");
     assert_ne!(shipped, uncommented);
     let (read, _) = parse(&uncommented).expect("valid");
-    assert!(read.server.tls.is_some() && read.metrics.is_some() && !read.statics.is_empty());
+    assert!(read.server.tls.is_some() && read.metrics.is_some() && read.page.is_some() && !read.statics.is_empty());
     assert!(!read.upstream.routes.is_empty() && read.policy.group.is_some());
 }
 
@@ -153,6 +153,7 @@ socket = "/c.sock"
             ("gateway".parse().unwrap(), vec!["172.17.0.1".parse().unwrap()]),
         ]),
         metrics: Some("127.0.0.1:9153".parse().unwrap()),
+        page: None,
         log: Log { queries: QueryLog::All, format: LogFormat::Json, file: Some("/etc/pullgate/queries.log".into()) },
         dnstap: None,
         history: Some(History { keep: Duration::from_secs(86400), size: 8 << 20 }),
@@ -231,6 +232,26 @@ fn metrics_are_off_unless_asked_for_and_on_loopback_unless_told() {
     assert_eq!(settings("[metrics]").metrics, Some("127.0.0.1:9153".parse().unwrap()));
     let (_, warnings) = parse("[metrics]\nlisten = \"0.0.0.0:9153\"").unwrap();
     assert_eq!(warnings[0].message, "`0.0.0.0:9153` shows the metrics to the network");
+}
+
+#[test]
+fn the_page_is_off_unless_asked_for_and_on_loopback_unless_told() {
+    assert_eq!(settings("").page, None);
+    let page = settings("[page]").page.unwrap();
+    assert_eq!((page.listen, page.names), ("127.0.0.1:8053".parse().unwrap(), Vec::new()));
+    let page = settings("[page]\nlisten = \"127.0.0.1:9000\"\nnames = [\"Gate.corp.example\"]").page.unwrap();
+    assert_eq!(
+        page,
+        Page { listen: "127.0.0.1:9000".parse().unwrap(), names: vec!["gate.corp.example".parse().unwrap()] }
+    );
+    let (_, warnings) = parse("[page]\nlisten = \"0.0.0.0:8053\"").unwrap();
+    assert_eq!(warnings[0].message, "`0.0.0.0:8053` shows the page to the network");
+    assert_faults(&[
+        ("[page]\nnames = [\"*.example\"]", "`*.example` is a wildcard", "write one host name"),
+        ("[page]\nnames = []", "an empty list", "write a name, or leave the key out"),
+    ]);
+    let taken = "[server]\nlisten = [\"127.0.0.1:8053\"]\n[page]\nlisten = \"127.0.0.1:8053\"";
+    assert_eq!(fault(taken).0, "`127.0.0.1:8053` is listened on twice");
 }
 
 #[test]

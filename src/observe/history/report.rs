@@ -70,12 +70,28 @@ pub struct Search {
 pub struct Stats {
     /// How far the history reaches back, in UTC (RFC 3339).
     pub reaches_back_to: String,
+    /// Decisions by the hour, oldest first; hours without any are left out.
+    #[serde(default)]
+    pub hours: Vec<Hour>,
     /// Decisions by group, verdict and reason, the most frequent first.
     pub totals: Vec<Sum>,
     /// The names that were denied most, or would have been.
     pub denied: Vec<DeniedName>,
     /// The rules that decided, the most frequent first.
     pub rules: Vec<RuleUse>,
+}
+
+/// What was decided within an hour.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hour {
+    /// Its beginning, in UTC (RFC 3339).
+    pub hour: String,
+    /// How many were allowed.
+    pub allowed: u64,
+    /// How many were denied.
+    pub denied: u64,
+    /// How many resolved only because of audit.
+    pub audited: u64,
 }
 
 /// How often something was decided.
@@ -142,6 +158,7 @@ impl Search {
 /// Sums under way.
 #[derive(Debug, Default)]
 pub(super) struct Adding {
+    hours: BTreeMap<String, Hour>,
     totals: BTreeMap<(Option<String>, VerdictWord, String), u64>,
     denied: HashMap<String, DeniedName>,
     clients: HashMap<String, BTreeSet<IpAddr>>,
@@ -150,6 +167,7 @@ pub(super) struct Adding {
 
 impl Adding {
     pub(super) fn add(&mut self, row: HistoryRow) {
+        self.add_hour(&row);
         *self.totals.entry((row.group.clone(), row.verdict, row.reason.clone())).or_default() += row.count;
         if let Some(rule) = &row.rule {
             let (count, last) = self.rules.entry(rule.clone()).or_default();
@@ -161,6 +179,16 @@ impl Adding {
         }
         if row.verdict != VerdictWord::Allow {
             self.add_denied(row);
+        }
+    }
+
+    fn add_hour(&mut self, row: &HistoryRow) {
+        let first = || Hour { hour: row.hour.clone(), ..Hour::default() };
+        let hour = self.hours.entry(row.hour.clone()).or_insert_with(first);
+        match row.verdict {
+            VerdictWord::Allow => hour.allowed += row.count,
+            VerdictWord::Deny => hour.denied += row.count,
+            VerdictWord::Audit => hour.audited += row.count,
         }
     }
 
@@ -205,7 +233,8 @@ impl Adding {
         let used = |(rule, (count, last))| RuleUse { rule, count, last };
         let mut rules: Vec<RuleUse> = self.rules.into_iter().map(used).collect();
         rules.sort_by_key(|rule| std::cmp::Reverse(rule.count));
-        Stats { reaches_back_to: log::timestamp(reaches_back_to), totals, denied, rules }
+        let hours = self.hours.into_values().collect();
+        Stats { reaches_back_to: log::timestamp(reaches_back_to), hours, totals, denied, rules }
     }
 }
 

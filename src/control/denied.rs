@@ -1,0 +1,132 @@
+//! What was denied most: how often, for whom, whether it still is, and the lines that would change that.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use hyper::StatusCode;
+
+use super::addition::Addition;
+use super::explain::{self, OnBehalf, Question};
+use super::past;
+use super::report::{DeniedName, DeniedReport, DeniedSource, DeniedToday, LogEntry, Pull};
+use super::server::{Api, BadRequest, Parameters, aside, defect};
+use crate::observe::history::{HistoryError, Search};
+use crate::observe::http::{self, Reply};
+use crate::observe::recent::{CAPACITY, Filter, VerdictWord};
+use crate::policy::snapshot::Snapshot;
+
+/// `GET /v1/denied`.
+pub(super) async fn denied(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> {
+    query.only(&["since", "top"])?;
+    let (search, top) = (past::search(query)?, query.parsed("top", "a number")?.unwrap_or(TOP).min(MAX_TOP));
+    let api = Arc::clone(api);
+    Ok(match aside(move || report(&api, &search, top)).await {
+        Some(Ok(report)) => http::json(StatusCode::OK, &report),
+        Some(Err(error)) => http::failure(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+        None => defect(),
+    })
+}
+
+/// Of the history; where none is kept, of the entries in memory.
+fn report(api: &Api, search: &Search, top: usize) -> Result<DeniedReport, HistoryError> {
+    let totals = &api.metrics.totals;
+    let (source, names, hours) = match totals.history() {
+        Some(history) => {
+            totals.read(|_| ());
+            let stats = history.stats(search, top)?;
+            (DeniedSource::History, stats.denied, stats.hours)
+        }
+        None => {
+            (DeniedSource::Log, most(&api.recent.last(CAPACITY, &Filter::default()), search.since, top), Vec::new())
+        }
+    };
+    let policy = api.policy.current();
+    let today = |denied| today(&policy.snapshot, denied, &api.record_types);
+    Ok(DeniedReport { source, hours, names: names.into_iter().map(today).collect() })
+}
+
+/// What the policy in force says of it, for one of its clients.
+fn today(snapshot: &Snapshot, denied: DeniedName, record_types: &[u16]) -> DeniedToday {
+    let client = denied.clients.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let check = denied.name.parse().ok().and_then(|name| {
+        let question = Question { name, record_type: None, on_behalf: OnBehalf::Client(client) };
+        explain::check(snapshot, &question, record_types).ok()
+    });
+    let Some(check) = check else {
+        return DeniedToday { verdict_now: denied.verdict, why: None, hint: None, add: None, denied };
+    };
+    let after = denied.after.as_ref().filter(|_| check.add.is_some());
+    let add = after.map(|pull| Addition::after(&denied.name, pull)).or(check.add);
+    DeniedToday { verdict_now: check.verdict, why: Some(check.reason), hint: check.hint, add, denied }
+}
+
+/// The names of `entries`, oldest first, that were denied most.
+fn most(entries: &[LogEntry], since: Option<SystemTime>, top: usize) -> Vec<DeniedName> {
+    let since = since.map(crate::observe::log::timestamp).unwrap_or_default();
+    let mut names: HashMap<&str, DeniedName> = HashMap::new();
+    for entry in entries.iter().filter(|entry| entry.verdict != VerdictWord::Allow && entry.at >= since) {
+        let known = names.entry(&entry.name).or_insert_with(|| first(entry));
+        known.count += 1;
+        (known.last, known.verdict) = (entry.at.clone(), entry.verdict);
+        if known.clients.len() < MAX_CLIENTS && !known.clients.contains(&entry.client) {
+            known.clients.push(entry.client);
+        }
+        if let Some(pull) = &entry.after {
+            (known.after, known.line) = (Some(pull.clone()), Some(Pull::line(&entry.name)));
+        }
+    }
+    let mut names: Vec<DeniedName> = names.into_values().collect();
+    names.sort_by(|one, other| other.count.cmp(&one.count).then_with(|| one.name.cmp(&other.name)));
+    names.truncate(top);
+    names
+}
+
+fn first(entry: &LogEntry) -> DeniedName {
+    DeniedName {
+        name: entry.name.clone(),
+        verdict: entry.verdict,
+        reason: entry.reason.clone(),
+        count: 0,
+        first: entry.at.clone(),
+        last: entry.at.clone(),
+        clients: Vec::new(),
+        after: None,
+        line: None,
+    }
+}
+
+/// Names of one answer, if nobody says.
+const TOP: usize = 20;
+/// Names of one answer at most: each is judged anew.
+const MAX_TOP: usize = 200;
+/// Clients that are named for a name, as the history does.
+const MAX_CLIENTS: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::recent::tests::denied;
+
+    #[test]
+    fn names_in_memory_are_counted_each_with_its_clients_and_its_last_time() {
+        let of =
+            |name: &str, client: [u8; 4], at: &str| LogEntry { client: client.into(), at: at.into(), ..denied(name) };
+        let entries = [
+            of("old.example", [10, 0, 0, 1], "2026-11-19T08:00:00Z"),
+            of("a.example", [10, 0, 0, 1], "2026-11-20T08:00:00Z"),
+            of("b.example", [10, 0, 0, 1], "2026-11-20T08:00:01Z"),
+            of("b.example", [10, 0, 0, 2], "2026-11-20T08:00:02Z"),
+            LogEntry { verdict: VerdictWord::Allow, ..of("c.example", [10, 0, 0, 1], "2026-11-20T08:00:03Z") },
+        ];
+        let since = "2026-11-20T00:00:00Z".parse::<jiff::Timestamp>().unwrap();
+        let found = most(&entries, Some(since.into()), 9);
+        let shown = found.iter().map(|name| (name.name.as_str(), name.count, name.last.as_str(), name.clients.len()));
+        assert_eq!(
+            shown.collect::<Vec<_>>(),
+            [("b.example", 2, "2026-11-20T08:00:02Z", 2), ("a.example", 1, "2026-11-20T08:00:00Z", 1)]
+        );
+        assert_eq!(most(&entries, None, 1).len(), 1);
+    }
+}

@@ -13,14 +13,18 @@ from support.cases import load_cases
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def main(script, description, tools, run, prepare=lambda: None):
+def main(script, description, tools, run, prepare=lambda: None, folders=None):
     """Runs the suite whose command is `script` and returns its exit code.
 
     `tools` is {command: Debian package}. `run(cases, binary, logs)` is called in network, mount and process namespaces
-    of its own, which die with it; `prepare()` before, where there is a network still.
+    of its own, which die with it; `prepare()` before, where there is a network still. `folders` is {option: help} for
+    what cases may write elsewhere; they find such a folder in the environment, under the option's name in capitals.
     """
     script = Path(script).resolve()
-    options = arguments(description, f"target/{script.parent.name}-logs")
+    options = arguments(description, f"target/{script.parent.name}-logs", folders or {})
+    for option in folders or {}:
+        if folder := getattr(options, option):
+            os.environ[option.upper()] = str(Path(folder).resolve())
     cases = load_cases(script.parent)
     chosen = [case for case in cases if not options.case or any(word in case.name for word in options.case)]
     if options.list:
@@ -43,13 +47,15 @@ def main(script, description, tools, run, prepare=lambda: None):
     return enter_namespaces(script, [*options.case, "--logs", str(logs), "--inside", str(binary)])
 
 
-def arguments(description, logs):
+def arguments(description, logs, folders):
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", nargs="*", help="words; a case runs if its name contains one of them")
     parser.add_argument("--list", action="store_true", help="show the cases and end")
     parser.add_argument("--packages", action="store_true", help="show the Debian packages it needs and end")
     parser.add_argument("--logs", default=str(ROOT / logs), help="where the logs of failed cases are kept")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
+    for option, explanation in folders.items():
+        parser.add_argument(f"--{option}", metavar="FOLDER", help=explanation)
     return parser.parse_args()
 
 

@@ -5,9 +5,11 @@ mod compiled;
 mod completions;
 mod discover;
 mod doctor;
+mod draft_file;
 mod failure;
 mod gateway;
 mod images;
+mod learn;
 mod log;
 mod man;
 mod options;
@@ -50,6 +52,7 @@ enum Command {
     Status(status::Arguments),
     Log(log::Arguments),
     Stats(stats::Arguments),
+    Learn(learn::Arguments),
     Allow(overlay::AllowArguments),
     Block(overlay::BlockArguments),
     Mode(overlay::ModeArguments),
@@ -87,6 +90,7 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Outcome {
         Some(Command::Status(arguments)) => status::run(options, arguments, output),
         Some(Command::Log(arguments)) => log::run(options, arguments, output),
         Some(Command::Stats(arguments)) => stats::run(options, arguments, output),
+        Some(Command::Learn(arguments)) => learn::run(options, arguments, output),
         Some(Command::Allow(arguments)) => overlay::allow(options, arguments, output),
         Some(Command::Block(arguments)) => overlay::block(options, arguments, output),
         Some(Command::Mode(arguments)) => overlay::mode(options, arguments, output),
@@ -114,6 +118,7 @@ fn used_options(command: Option<&Command>) -> &'static [&'static str] {
             | Command::Status(_)
             | Command::Log(_)
             | Command::Stats(_)
+            | Command::Learn(_)
             | Command::Doctor(_)
             | Command::Allow(_)
             | Command::Block(_)
@@ -146,6 +151,7 @@ Examples:
   pullgate images import registry.json         a policy from what is set at Docker
   pullgate log --follow                        what is being denied, live
   pullgate stats --since 24h                   what was denied most in the last day
+  pullgate learn --run -- docker pull a/b      which names a pull lacks, and what to add for them
   pullgate discover ghcr.io/a/b                which hosts a pull needs, and what to add for them
   pullgate allow quay.io --for 2h              on top of the policy, for a while
   pullgate doctor                              is it in force here, and what gets round it

@@ -49,9 +49,11 @@ impl From<&Overlay> for OverlayReport {
 impl From<OverlayOutcome> for OverlayOutcomeReport {
     fn from(outcome: OverlayOutcome) -> Self {
         match outcome {
-            OverlayOutcome::InForce { generation, overlay, warnings } => {
-                Self::InForce { generation, overlay: (&overlay).into(), warnings: FaultReport::all(&warnings) }
-            }
+            OverlayOutcome::InForce { generation, overlay, warnings } => Self::InForce {
+                generation,
+                overlay: Box::new((&overlay).into()),
+                warnings: FaultReport::all(&warnings),
+            },
             OverlayOutcome::Ended { generation, warnings } => {
                 Self::Ended { generation, warnings: FaultReport::all(&warnings) }
             }

@@ -121,7 +121,7 @@ pub enum OverlayOutcomeReport {
         /// The number of the policy now in force.
         generation: u64,
         /// What is on top.
-        overlay: OverlayReport,
+        overlay: Box<OverlayReport>,
         /// What somebody should look at.
         warnings: Vec<FaultReport>,
     },

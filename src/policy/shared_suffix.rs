@@ -35,6 +35,11 @@ pub fn warning(pattern: &Pattern) -> Option<Warning> {
     shared.find_map(|(shared, _)| shared.warning(pattern, &labels)).or_else(|| listed_warning(pattern))
 }
 
+/// Whether somebody may register a domain that a pattern matches.
+pub fn is_open_to_registrations(pattern: &Pattern) -> bool {
+    openings(pattern).iter().any(|opening| opening.listing() == Some(psl::Type::Icann))
+}
+
 /// The labels of a suffix from the right. Every pattern is held against every suffix, so they are cut once.
 type Cut = Box<[LabelPattern<'static>]>;
 

@@ -8,6 +8,7 @@ mod exceptions;
 mod harness;
 mod images_ca;
 mod import;
+mod learn;
 mod overlay;
 mod page;
 mod review;

@@ -1,16 +1,16 @@
 //! `pullgate images import`: a policy from what an organization has set at Docker.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::{ExitCode, Outcome};
+use crate::cli::draft_file::{self, Existing};
 use crate::cli::failure::Failure;
 use crate::cli::options::Options;
 use crate::cli::output::Output;
-use crate::config::PolicySource;
 use crate::control::report::FaultReport;
 use crate::diagnostic::{Diagnostic, Source};
 use crate::inspect::import::{self, Draft, Imported, Kind};
@@ -92,14 +92,14 @@ struct ImportReport<'d> {
 
 pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output) -> Outcome {
     if let Some(path) = &arguments.output {
-        refuse_policy_folder(path, options)?;
+        draft_file::refuse_policy_folder(path, options)?;
     }
     let sources = sources(&arguments.files)?;
     let imported = import::import(&sources, arguments.from.map(Kind::from), &arguments.organization);
     let Imported { draft, warnings } = imported.map_err(Failure::Faults)?;
     let policy = draft.to_string();
     if let Some(path) = &arguments.output {
-        write_new(path, &policy)?;
+        draft_file::write(path, &policy, Existing::Keep)?;
     }
     if arguments.json {
         let written = arguments.output.as_deref();
@@ -119,20 +119,6 @@ pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output)
         None => write!(output, "{policy}")?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// What is written there would be in force at once.
-fn refuse_policy_folder(path: &Path, options: &Options) -> Result<(), Failure> {
-    let PolicySource::Directory(folder) = options.settings()?.settings.policy.source else { return Ok(()) };
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let (Ok(parent), Ok(folder)) = (parent.canonicalize(), folder.canonicalize()) else { return Ok(()) };
-    if parent != folder {
-        return Ok(());
-    }
-    Err(Failure::Usage {
-        message: format!("{} is the policy folder: what is written there is in force", folder.display()),
-        hint: Some("write it elsewhere, read it, and move it there".to_owned()),
-    })
 }
 
 fn sources(files: &[PathBuf]) -> Result<Vec<Source>, Failure> {
@@ -177,15 +163,6 @@ fn read_whole(from: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(MAX_INPUT as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
-    let file = fs::OpenOptions::new().write(true).create_new(true).open(path);
-    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Failure::Io(format!("{} exists: nothing was written", path.display())),
-        _ => Failure::Io(format!("{} cannot be written: {error}", path.display())),
-    })
 }
 
 impl From<FileKind> for Kind {

@@ -4,8 +4,8 @@
 use serde::Serialize;
 
 use super::journal::{Seen, Step};
-use super::report::{SharedReport, shared};
 use super::walk::Walked;
+use crate::inspect::lines::{SharedReport, shared};
 use crate::policy::preset::{Confidence, Preset, Purpose};
 
 /// What the walks of one preset's probe images came to.

@@ -35,7 +35,7 @@ pub use self::keyring::Keyring;
 pub use self::network::{Network, ServersOf};
 pub use self::propose::Proposal;
 pub use self::proxies::{Proxies, ProxyFault};
-pub use self::report::{Holder, HostReport, JudgedBy, Report, SharedReport};
+pub use self::report::{Holder, HostReport, JudgedBy, Report};
 pub use self::target::Host;
 pub use self::walk::{Walked, Wanted, walk};
 

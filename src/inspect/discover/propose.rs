@@ -5,11 +5,10 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::report::{Judged, shared};
+use super::report::Judged;
 use crate::control::report::{CheckReport, Pull, VerdictWord};
+use crate::inspect::lines::{PresetEntry, list, push_groups, shared};
 use crate::name::DomainName;
-use crate::policy::pattern::Pattern;
-use crate::policy::preset::{self, Recognized};
 
 /// Some lines of policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,7 +27,8 @@ pub(super) fn propose(registry: &DomainName, hosts: &[Judged]) -> Vec<Proposal> 
     let names: Vec<&DomainName> = hosts.iter().filter_map(|host| host.seen.host.name()).collect();
     let mut proposals = Vec::new();
     let mut own = None;
-    while let Some(entry) = open.iter().find_map(|(name, check)| PresetEntry::of(name, check, &names)) {
+    while let Some(entry) = open.iter().find_map(|(name, check)| PresetEntry::of(name, check.group.as_deref(), &names))
+    {
         let before = open.len();
         open.retain(|(name, _)| !entry.covers(name));
         if open.len() == before {
@@ -37,7 +37,7 @@ pub(super) fn propose(registry: &DomainName, hosts: &[Judged]) -> Vec<Proposal> 
         if entry.name == *registry {
             own = Some(proposals.len());
         }
-        proposals.push(entry.proposal());
+        proposals.push(Proposal { to: None, toml: entry.toml(), remarks: Vec::new() });
     }
     let rest: Vec<&DomainName> = open.iter().map(|(name, _)| *name).collect();
     match (own, home(registry, hosts)) {
@@ -73,38 +73,6 @@ fn home(registry: &DomainName, hosts: &[Judged]) -> Option<String> {
     Some(pull.place().to_string())
 }
 
-/// A `[[registry]]` with a preset.
-struct PresetEntry<'a> {
-    name: DomainName,
-    recognized: Recognized,
-    hosts: Vec<Pattern>,
-    group: Option<&'a str>,
-}
-
-impl<'a> PresetEntry<'a> {
-    /// For a registry's own name; values that the name does not tell are found in the other hosts' names.
-    fn of(name: &DomainName, check: &'a CheckReport, others: &[&DomainName]) -> Option<Self> {
-        let recognized = preset::recognize(name)?.completed(others.iter().copied());
-        let hosts = recognized.hosts().filter(|_| recognized.missing.is_empty())?;
-        let entry = Self { name: name.clone(), recognized, hosts, group: check.group.as_deref() };
-        entry.covers(name).then_some(entry)
-    }
-
-    fn covers(&self, name: &DomainName) -> bool {
-        self.hosts.iter().any(|pattern| pattern.matches(name.as_name()))
-    }
-
-    fn proposal(&self) -> Proposal {
-        let mut toml = format!("[[registry]]\npreset = \"{}\"\n", self.recognized.preset.id);
-        if !self.recognized.values.is_empty() {
-            let values = self.recognized.values.iter().map(|(key, value)| format!("{key} = \"{value}\""));
-            let _ = writeln!(toml, "values = {{ {} }}", values.collect::<Vec<_>>().join(", "));
-        }
-        push_group(&mut toml, self.group);
-        Proposal { to: None, toml, remarks: Vec::new() }
-    }
-}
-
 /// A `[[registry]]` of names.
 fn new_entry(registry: &DomainName, open: &[(&DomainName, &CheckReport)]) -> Proposal {
     let names: Vec<&DomainName> = open.iter().map(|(name, _)| *name).collect();
@@ -115,24 +83,8 @@ fn new_entry(registry: &DomainName, open: &[(&DomainName, &CheckReport)]) -> Pro
     if !redirects.is_empty() {
         let _ = writeln!(toml, "redirects = {}", list(&redirects));
     }
-    push_group(&mut toml, open.iter().find_map(|(_, check)| check.group.as_deref()));
+    push_groups(&mut toml, open.iter().find_map(|(_, check)| check.group.as_deref()));
     Proposal { to: None, toml, remarks: remarks(&names) }
-}
-
-fn push_group(toml: &mut String, group: Option<&str>) {
-    if let Some(group) = group {
-        let _ = writeln!(toml, "groups = [{}]", quoted(group));
-    }
-}
-
-fn list(names: &[&DomainName]) -> String {
-    let names: Vec<String> = names.iter().map(|name| quoted(&name.to_string())).collect();
-    format!("[{}]", names.join(", "))
-}
-
-/// A basic string of TOML.
-fn quoted(text: &str) -> String {
-    toml_edit::Value::from(text).to_string()
 }
 
 /// Which of the names let strangers in as they are.

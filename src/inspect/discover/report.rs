@@ -8,10 +8,9 @@ use super::journal::{Seen, Step};
 use super::propose::{Proposal, propose};
 use super::walk::{Walked, Wanted};
 use crate::control::report::{CheckReport, RuleReport, VerdictWord};
+use crate::inspect::lines::{SharedReport, shared};
 use crate::name::DomainName;
-use crate::policy::pattern::Pattern;
 use crate::policy::preset::{self, Kind, Preset, Purpose};
-use crate::policy::shared_suffix;
 
 /// One image's pull.
 #[derive(Debug, Serialize)]
@@ -80,17 +79,6 @@ pub struct Holder {
     pub id: String,
     /// Whether using it turns the host on without being asked.
     pub on: bool,
-}
-
-/// Who else gets in with a host, or would with a wildcard over it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct SharedReport {
-    /// Whether the name itself lets strangers in, and not only a wildcard.
-    pub exact: bool,
-    /// Who else gets in.
-    pub message: String,
-    /// What to write.
-    pub hint: String,
 }
 
 /// A host with the verdict on its name.
@@ -179,18 +167,6 @@ pub(super) fn holder(name: &DomainName, own: Option<&'static Preset>) -> Option<
     Some(Holder { id: preset.id.clone(), on: host.is_default() })
 }
 
-/// What to know of a name under a suffix that others have names under.
-pub(super) fn shared(name: &DomainName) -> Option<SharedReport> {
-    let text = name.to_string();
-    let warn = |pattern: &str| shared_suffix::warning(&Pattern::parse(pattern).ok()?);
-    if let Some(warning) = warn(&text) {
-        return Some(SharedReport { exact: true, message: warning.message, hint: warning.hint });
-    }
-    let (_, parent) = text.split_once('.')?;
-    let warning = warn(&format!("*.{parent}"))?;
-    Some(SharedReport { exact: false, message: warning.message, hint: format!("write `{text}`, and no wildcard") })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,15 +180,5 @@ mod tests {
         assert_eq!(holder("ghcr.io", preset::find("lscr")).map(|(id, _)| id).as_deref(), Some("lscr"));
         assert_eq!(holder("ghcr.io", hub).map(|(id, _)| id).as_deref(), Some("ghcr"), "lscr.io leads there as well");
         assert_eq!(holder("cdn.example", hub), None);
-    }
-
-    #[test]
-    fn strangers_are_told_of_by_name_or_by_the_wildcard_that_somebody_may_write() {
-        let exact = |name: &str| shared(&name.parse().unwrap()).map(|shared| shared.exact);
-        assert_eq!(exact("storage.googleapis.com"), Some(true));
-        assert_eq!(exact("d111.cloudfront.net"), Some(false));
-        assert_eq!(exact("bucket.s3.eu-west-1.amazonaws.com"), Some(false));
-        assert_eq!(exact("ghcr.io"), None);
-        assert_eq!(exact("registry"), None);
     }
 }

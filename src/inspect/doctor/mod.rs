@@ -19,6 +19,7 @@ mod place;
 mod report;
 mod resolver;
 mod scene;
+mod seen_as;
 mod survey;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ pub use self::bypass::public_resolvers;
 pub use self::place::Place;
 pub use self::report::{Finding, Report, Section, Severity};
 pub use self::scene::{Request, Scene};
+pub use self::seen_as::seen_as;
 
 /// Runs every check.
 pub async fn examine(scene: &Scene<'_>) -> Report {

@@ -183,7 +183,7 @@ impl fmt::Display for NameServer {
 }
 
 const CHECK: &str = "nameservers";
-const RESOLV_CONF: &str = "/etc/resolv.conf";
+pub(super) const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Where systemd-resolved's stub listens.
 const RESOLVED_STUBS: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 53), Ipv4Addr::new(127, 0, 0, 54)];
 /// Where Docker answers in the containers of a user network.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::draft::{Decision, Draft, ImagesTable, LeftOut, Listed, RegistryEntry, Statement, line};
 use crate::diagnostic::Place;
+use crate::inspect::lines::on_one_line;
 
 impl fmt::Display for Draft {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -103,12 +104,6 @@ fn with_note(f: &mut fmt::Formatter<'_>, code: &str, note: &str) -> fmt::Result 
 
 fn comment(f: &mut fmt::Formatter<'_>, indent: &str, text: &str) -> fmt::Result {
     writeln!(f, "# {indent}{}", on_one_line(text))
-}
-
-/// Text that ends no comment: names of files and of people's registries may hold anything.
-fn on_one_line(text: &str) -> String {
-    let is_odd = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
-    text.chars().map(|c| if is_odd(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
 const HEAD: &str = "\

@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing::warn;
 
-pub use self::report::{DeniedName, HistoryRow, Hour, RuleUse, Search, Stats, Sum};
+pub use self::report::{DeniedName, HistoryRow, Hour, RuleOfRow, RuleUse, Search, Stats, Sum};
 pub use self::since::parse_since;
 
 use self::pending::Pending;

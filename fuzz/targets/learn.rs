@@ -1,0 +1,66 @@
+//! Any lines as what clients asked for in vain (`NAME [REGISTRY [GROUP]]`): what is drafted of it is a policy file of exact
+//! names and of patterns within a label, for whatever names and registries there were.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pullgate::control::report::{GroupReport, HistoryRow, PolicyReport, PolicyRule, Pull, VerdictWord};
+use pullgate::diagnostic::{Diagnostic, Source};
+use pullgate::inspect::learn::learn;
+use pullgate::policy::document::Document;
+use pullgate::policy::pattern::Reach;
+
+fuzz_target!(|text: &str| {
+    let rows: Vec<HistoryRow> = text.lines().map(row).collect();
+    for policy in [PolicyReport::default(), with_a_group()] {
+        for all in [false, true] {
+            let draft = learn(&rows, &policy, all).draft(text).to_string();
+            let (document, complaints) = Document::parse(Source::new("learned.toml", draft.as_str()));
+            assert!(!complaints.iter().any(Diagnostic::is_fault), "{draft}\n{complaints:?}");
+            let mut patterns = document.entries.iter().flat_map(|entry| &entry.patterns);
+            assert!(patterns.all(|pattern| pattern.value.reach() == Reach::Exact), "{draft}");
+        }
+    }
+});
+
+fn row(line: &str) -> HistoryRow {
+    let mut words = line.split(' ');
+    let name = words.next().map(str::to_owned);
+    let pull = |registry: &str| Pull { name: "r.example".to_owned(), registry: registry.to_owned(), rule: None };
+    HistoryRow {
+        hour: String::new(),
+        client: None,
+        name,
+        verdict: VerdictWord::Deny,
+        reason: "unlisted".to_owned(),
+        rule: None,
+        after: words.next().map(pull),
+        group: words.next().map(str::to_owned),
+        count: line.len() as u64,
+        first: line.chars().take(20).collect(),
+        last: line.chars().rev().take(20).collect(),
+    }
+}
+
+fn with_a_group() -> PolicyReport {
+    let (path, line) = (Some("a.toml".into()), Some(4));
+    let rule = PolicyRule {
+        pattern: "registry.example".to_owned(),
+        kind: "registry".to_owned(),
+        entry: "lab".to_owned(),
+        groups: vec!["ci".to_owned()],
+        mode: "enforce".to_owned(),
+        data_path: "direct".to_owned(),
+        path,
+        line,
+        overlay: None,
+    };
+    let group = GroupReport {
+        name: "ci".to_owned(),
+        mode: "enforce".to_owned(),
+        unlisted: "deny".to_owned(),
+        clients: Vec::new(),
+        path: None,
+        line: None,
+    };
+    PolicyReport { groups: vec![group], rules: vec![rule], ..PolicyReport::default() }
+}

@@ -32,7 +32,8 @@ impl Addition {
         if !is_open || Pattern::parse(&text).is_err() {
             return None;
         }
-        let mut lines = with_preset(snapshot, name).unwrap_or_else(|| format!("name = \"{text}\"\nhosts = [\"{text}\"]\n"));
+        let mut lines =
+            with_preset(snapshot, name).unwrap_or_else(|| format!("name = \"{text}\"\nhosts = [\"{text}\"]\n"));
         lines.insert_str(0, "[[registry]]\n");
         if let Some(group) = judgement.group {
             let _ = writeln!(lines, "groups = [{}]", toml_edit::Value::from(group.name()));

@@ -60,7 +60,7 @@ fn every_section_that_doctor_names_is_in_the_readme() {
 
 #[test]
 fn the_pages_that_the_documents_name_exist() {
-    let pages = ["policy", "images", "limits", "clients", "review", "log", "discover", "learn", "page"];
+    let pages = ["policy", "images", "limits", "clients", "review", "log", "discover", "learn", "rollout", "page"];
     let pages = pages.map(|page| format!("docs/{page}.md"));
     let on_top = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"].map(str::to_owned);
     for document in on_top.iter().chain(&pages) {

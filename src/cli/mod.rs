@@ -18,6 +18,7 @@ mod overlay;
 mod policy;
 mod preset;
 mod reload;
+mod rollout;
 mod serve;
 mod setup;
 mod stats;
@@ -53,6 +54,7 @@ enum Command {
     Log(log::Arguments),
     Stats(stats::Arguments),
     Learn(learn::Arguments),
+    Rollout(rollout::Arguments),
     Allow(overlay::AllowArguments),
     Block(overlay::BlockArguments),
     Mode(overlay::ModeArguments),
@@ -91,6 +93,7 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Outcome {
         Some(Command::Log(arguments)) => log::run(options, arguments, output),
         Some(Command::Stats(arguments)) => stats::run(options, arguments, output),
         Some(Command::Learn(arguments)) => learn::run(options, arguments, output),
+        Some(Command::Rollout(arguments)) => rollout::run(options, arguments, output),
         Some(Command::Allow(arguments)) => overlay::allow(options, arguments, output),
         Some(Command::Block(arguments)) => overlay::block(options, arguments, output),
         Some(Command::Mode(arguments)) => overlay::mode(options, arguments, output),
@@ -119,6 +122,7 @@ fn used_options(command: Option<&Command>) -> &'static [&'static str] {
             | Command::Log(_)
             | Command::Stats(_)
             | Command::Learn(_)
+            | Command::Rollout(_)
             | Command::Doctor(_)
             | Command::Allow(_)
             | Command::Block(_)
@@ -152,6 +156,7 @@ Examples:
   pullgate log --follow                        what is being denied, live
   pullgate stats --since 24h                   what was denied most in the last day
   pullgate learn --run -- docker pull a/b      which names a pull lacks, and what to add for them
+  pullgate rollout                             what each group lacks to be enforced
   pullgate discover ghcr.io/a/b                which hosts a pull needs, and what to add for them
   pullgate allow quay.io --for 2h              on top of the policy, for a while
   pullgate doctor                              is it in force here, and what gets round it

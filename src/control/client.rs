@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::control::exchange::{self, ExchangeFault};
 use crate::control::report::{
     CheckReport, DryRunReport, HistoryReport, LogEntry, LogReport, OverlayOutcomeReport, OverlayReport, OverlaysReport,
-    PolicyHistoryReport, PolicyReport, ReloadReport, Stats, StatusReport, UnusedReport,
+    PolicyHistoryReport, PolicyReport, ReloadReport, RolloutReport, Stats, StatusReport, UnusedReport,
 };
 
 /// A server to ask.
@@ -159,6 +159,11 @@ impl Client {
     /// The rules without a hit in so many days.
     pub async fn unused(&self, days: u32) -> Result<UnusedReport, ClientError> {
         self.get(&with_query("/v1/unused", &[("days", days.to_string())])).await
+    }
+
+    /// What each group still needs to be enforced, by what was asked in so many days.
+    pub async fn rollout(&self, days: u32) -> Result<RolloutReport, ClientError> {
+        self.get(&with_query("/v1/rollout", &[("days", days.to_string())])).await
     }
 
     async fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, ClientError> {

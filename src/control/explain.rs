@@ -308,7 +308,7 @@ fn path_word(path: DataPath) -> &'static str {
     }
 }
 
-fn mode_word(mode: Mode) -> &'static str {
+pub(super) fn mode_word(mode: Mode) -> &'static str {
     match mode {
         Mode::Enforce => "enforce",
         Mode::Audit => "audit",

@@ -12,6 +12,7 @@ mod overlay;
 pub mod page;
 mod past;
 pub mod report;
+mod rollout;
 pub mod server;
 pub mod socket;
 

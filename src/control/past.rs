@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime};
 use hyper::StatusCode;
 
 use super::explain;
-use super::report::{HistoryReport, PolicyRule, UnusedReport};
-use super::server::{Api, BadRequest, Parameters, aside, defect};
+use super::report::{HistoryReport, PolicyRule, RolloutReport, UnusedReport};
+use super::rollout::{Rollout, Window};
+use super::server::{Api, BadRequest, Parameters, aside, defect, overlays};
 use crate::observe::history::{History, HistoryError, Search, parse_since};
 use crate::observe::http::{self, Reply};
 use crate::observe::log::timestamp;
@@ -49,6 +50,25 @@ pub(super) async fn unused(api: &Arc<Api>, query: &Parameters) -> Result<Reply, 
         let left_out = rules.len().saturating_sub(limit);
         rules.truncate(limit);
         Ok(UnusedReport { days, reaches_back_to: timestamp(reach), is_complete: reach <= since, rules, left_out })
+    })
+    .await)
+}
+
+/// `GET /v1/rollout`.
+pub(super) async fn rollout(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> {
+    query.only(&["days"])?;
+    let days: u32 = query.parsed("days", "a number of days")?.unwrap_or(DAYS);
+    Ok(of_history(api, move |api, history| {
+        let now = SystemTime::now();
+        let since = now.checked_sub(Duration::from_secs(u64::from(days) * 24 * 60 * 60));
+        let since = since.unwrap_or(SystemTime::UNIX_EPOCH);
+        let in_force = api.policy.current();
+        let reach = history.reaches_back_to();
+        let span = now.duration_since(reach.max(since)).unwrap_or_default();
+        let mut rollout = Rollout::of(&in_force.snapshot);
+        history.each(&Search { since: Some(since), ..Search::default() }, |row| rollout.add(&row))?;
+        let groups = rollout.finish(Window { days, span }, &overlays(api));
+        Ok(RolloutReport { days, reaches_back_to: timestamp(reach), groups })
     })
     .await)
 }

@@ -86,7 +86,7 @@ async fn answer(api: Arc<Api>, head: Head) -> Reply {
     let allowed = match path {
         "/v1/reload" | "/v1/policy/rollback" => Method::POST,
         "/v1/policy/history" | "/v1/status" | "/v1/check" | "/v1/policy" | "/v1/log" | "/v1/events" | "/v1/metrics"
-        | "/v1/history" | "/v1/stats" | "/v1/unused" | "/v1/denied" | "/v1/numbers" => Method::GET,
+        | "/v1/history" | "/v1/stats" | "/v1/unused" | "/v1/denied" | "/v1/numbers" | "/v1/rollout" => Method::GET,
         _ => return http::failure(StatusCode::NOT_FOUND, "there is nothing here; /v1/status is a start"),
     };
     if head.method() != allowed {
@@ -106,6 +106,7 @@ async fn answer(api: Arc<Api>, head: Head) -> Reply {
         "/v1/unused" => past::unused(&api, &query).await,
         "/v1/denied" => denied::denied(&api, &query).await,
         "/v1/numbers" => numbers(&api, &query).await,
+        "/v1/rollout" => past::rollout(&api, &query).await,
         _ => match query.only(&[]) {
             Ok(()) => Ok(api.metrics.reply().await),
             Err(bad) => Err(bad),
@@ -151,7 +152,7 @@ async fn overlay(api: &Api, head: &Head, query: &Parameters) -> Result<Reply, Ba
     Ok(http::json(status, &report))
 }
 
-fn overlays(api: &Api) -> Vec<OverlayReport> {
+pub(super) fn overlays(api: &Api) -> Vec<OverlayReport> {
     api.policy.status().overlays.iter().map(OverlayReport::from).collect()
 }
 

@@ -13,6 +13,7 @@ mod overlay;
 mod page;
 mod review;
 mod rollback;
+mod rollout;
 mod setup;
 
 use std::fs;

@@ -166,6 +166,6 @@ impl Names {
 const HEAD: &str = "\
 # It is a proposal for people to read: nothing of it is in force. What is not wanted, take out; then put the file beside
 # the others of the policy folder and let `pullgate policy lint` look at the whole, and `pullgate policy diff` show what
-# it opens.";
+# it opens. A group with `registries = [\"*\"]` has every entry, whatever `groups` says there.";
 /// Names that are shown of those that a pattern stands for.
 const MAX_NAMES: usize = 5;

@@ -116,15 +116,12 @@ impl History {
     /// # Errors
     /// The file cannot be read.
     pub fn rows(&self, search: &Search, limit: usize) -> Result<Vec<HistoryRow>, HistoryError> {
-        self.write();
         let mut rows = std::collections::VecDeque::new();
-        lock(&self.store).each_row(search.since.map_or(0, seconds), |row| {
-            if search.wants(&row) {
-                if rows.len() == limit {
-                    rows.pop_front();
-                }
-                rows.push_back(row);
+        self.each(search, |row| {
+            if rows.len() == limit {
+                rows.pop_front();
             }
+            rows.push_back(row);
         })?;
         Ok(rows.into())
     }
@@ -134,14 +131,22 @@ impl History {
     /// # Errors
     /// The file cannot be read.
     pub fn stats(&self, search: &Search, top: usize) -> Result<Stats, HistoryError> {
-        self.write();
         let mut stats = report::Adding::default();
+        self.each(search, |row| stats.add(row))?;
+        Ok(stats.finish(top, self.reaches_back_to()))
+    }
+
+    /// Has `read` see the rows that `search` wants, oldest hour first.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn each(&self, search: &Search, mut read: impl FnMut(HistoryRow)) -> Result<(), HistoryError> {
+        self.write();
         lock(&self.store).each_row(search.since.map_or(0, seconds), |row| {
             if search.wants(&row) {
-                stats.add(row);
+                read(row);
             }
-        })?;
-        Ok(stats.finish(top, self.reaches_back_to()))
+        })
     }
 
     /// When each rule was last hit.

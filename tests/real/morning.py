@@ -102,7 +102,7 @@ mode       = "audit"
             server = self.serve()
             working_hours = 8 <= (datetime.datetime.now() - datetime.timedelta(hours=hours)).hour <= 18
             for client, names, often in self.PULLS:
-                for _ in range(round(often * self.random.uniform(2, 6) * (4 if working_hours else 1))):
+                for _ in range(round(often * self.random.uniform(12, 30) * (4 if working_hours else 1))):
                     self.pull(client, names)
             equal(server.stop(), 0)
         self.lab.binary = binary
@@ -113,7 +113,7 @@ mode       = "audit"
         while (now := time.monotonic()) < end:
             wave = 1 + 0.6 * math.sin((now - self.started) / 21) + (1.5 if (now - self.started) % 97 < 9 else 0)
             for client, names, often in self.PULLS:
-                if self.random.random() < often * wave / 10:
+                if self.random.random() < often * wave / 25:
                     self.pull(client, names)
             time.sleep(0.1)
 

@@ -1,4 +1,4 @@
-"""PNG made small: the 256 colours that an image has most of, which is enough for text and plots (PNG specification, 3rd edition)."""
+"""PNG made small, with a palette of 256 colours, which is enough for text and plots (PNG specification, 3rd edition)."""
 
 import collections
 import struct
@@ -12,7 +12,12 @@ def small(png):
     """The same image with a palette."""
     width, height, pixels = read(png)
     counted = collections.Counter(pixels)
-    palette = [colour for colour, _ in counted.most_common(256)]
+    # Of colours that hardly differ the most frequent one, so that a small patch of another colour keeps its own.
+    alike = {}
+    for colour, _ in counted.most_common():
+        alike.setdefault(tuple(part >> 4 for part in colour), []).append(colour)
+    firsts = [colours[0] for colours in alike.values()]
+    palette = [*firsts, *(colour for colour, _ in counted.most_common() if colour not in firsts)][:256]
     index = {colour: nearest(palette, colour) for colour in counted}
     rows = b"".join(b"\0" + bytes(index[pixel] for pixel in pixels[row * width : (row + 1) * width]) for row in range(height))
     header = struct.pack("!IIBBBBB", width, height, 8, 3, 0, 0, 0)

@@ -481,7 +481,7 @@ function server({ server, asked, answered, failed, timed_out, round_trip, restin
 async function answerTo(subject, client) {
   const isImage = subject.includes("/") && !subject.includes("://");
   const parameters = { [isImage ? "image" : "name"]: subject, ...(client && { client }) };
-  const { name: asked, access, verdict, reason, group, rule, category, overlay, note, hint, add, asked: last } = await ask("check", parameters);
+  const { name: asked, access, verdict, reason, group, rule, category, overlay, note, hint, contact, add, asked: last } = await ask("check", parameters);
   const first = el("p", "verdict", badge(verdict), " ", access ? `${access} ` : "", name(asked), ` ${reason}`);
   const entries = [["client", `${client || "127.0.0.1"}${inGroup(group)}`]];
   if (rule) entries.push(["rule", name(rule.pattern), rule.path ? ` ${place(rule.path, rule.line)}` : ""]);
@@ -489,6 +489,7 @@ async function answerTo(subject, client) {
   if (overlay) entries.push(["on top of the files", `${overlay.kind} ${overlay.what}, by ${overlay.by}`]);
   if (note) entries.push(["note", note]);
   if (hint) entries.push(["hint", hint]);
+  if (contact) entries.push(["whom to ask", contact]);
   if (last) entries.push(["asked last", time(last.at), ` by ${last.client}, right after ${last.after.name}`]);
   const list = el("dl");
   facts(list, entries);

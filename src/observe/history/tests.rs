@@ -163,6 +163,19 @@ fn sums_are_by_group_verdict_and_reason_and_the_most_frequent_come_first() {
 }
 
 #[test]
+fn hours_are_summed_each_for_itself_oldest_first() {
+    let lab = Lab::new();
+    let now = SystemTime::now();
+    for (name, ago) in [("registry.example", 0), ("x.example", 2), ("x.example", 0), ("y.example", 0)] {
+        lab.ask(CI, name, now - Duration::from_secs(ago * 3600));
+    }
+    let hours = lab.history.stats(&Search::default(), 1).unwrap().hours;
+    let sums: Vec<_> = hours.iter().map(|hour| (hour.allowed, hour.denied, hour.audited)).collect();
+    assert_eq!(sums, [(0, 1, 0), (1, 2, 0)]);
+    assert!(hours[0].hour < hours[1].hour, "{hours:?}");
+}
+
+#[test]
 fn hours_that_are_over_their_time_go() {
     let lab = Lab::with(config::History { keep: Duration::from_secs(7200), ..SETTINGS });
     let now = SystemTime::now();

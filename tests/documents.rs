@@ -80,3 +80,23 @@ fn leads_somewhere(document: &str, link: &str) -> bool {
     let has = |anchor: &str| anchors(&target.to_string_lossy()).iter().any(|has| has == anchor);
     target.exists() && anchor.is_none_or(has)
 }
+
+/// What the commands of a document's console block print, and the commands.
+fn console(document: &str, heading: &str) -> Vec<String> {
+    let text = fs::read_to_string(document).expect("the tests run in the package's folder");
+    let section = text.split_once(heading).expect("the section is there").1;
+    let section = section.split("\n## ").next().unwrap_or(section);
+    let blocks = section.split("```console\n").skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.flat_map(str::lines).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_walk_through_of_the_readme_is_what_the_lab_saw() {
+    let seen = fs::read_to_string("tests/lab/golden/missing-host.txt").expect("the lab's file is there");
+    let lines = console("README.md", "## The morning after");
+    assert!(lines.len() > 20, "{} lines", lines.len());
+    // Long lines are broken where a reader's window ends.
+    let seen = seen.split_whitespace().collect::<Vec<_>>().join(" ");
+    let is_new = |line: &&String| !seen.contains(&line.split_whitespace().collect::<Vec<_>>().join(" "));
+    assert_eq!(lines.iter().filter(is_new).collect::<Vec<_>>(), [""; 0]);
+}

@@ -10,7 +10,7 @@ use crate::observe::pulls::Pull;
 use crate::policy::judge::{Denial, Judgement, Verdict};
 use crate::policy::pattern::Pattern;
 use crate::policy::preset::{self, Preset};
-use crate::policy::snapshot::Snapshot;
+use crate::policy::snapshot::{GroupRef, Snapshot};
 
 /// Lines of policy to add.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,8 +35,8 @@ impl Addition {
         let mut lines =
             with_preset(snapshot, name).unwrap_or_else(|| format!("name = \"{text}\"\nhosts = [\"{text}\"]\n"));
         lines.insert_str(0, "[[registry]]\n");
-        if let Some(group) = judgement.group {
-            let _ = writeln!(lines, "groups = [{}]", toml_edit::Value::from(group.name()));
+        if let Some(group) = judgement.group.and_then(GroupRef::known_name) {
+            let _ = writeln!(lines, "groups = [{}]", toml_edit::Value::from(group));
         }
         Some(Self { to: None, lines })
     }

@@ -119,8 +119,12 @@ class Pullgate:
         text = self.settings.read_text(encoding="utf-8")
         if old not in text:
             raise Failed(f"the settings have no `{old}`")
+        self.configure(text.replace(old, new))
+
+    def configure(self, settings):
+        """Starts it again with these settings."""
         self.stop()
-        self.settings.write_text(text.replace(old, new), encoding="utf-8")
+        self.settings.write_text(settings, encoding="utf-8")
         self.start()
 
     def lines(self):

@@ -59,6 +59,7 @@ fn a_contact_is_a_line_of_words() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one file with all of them")]
 fn every_key_is_read() {
     let read = settings(
         r#"

@@ -154,12 +154,10 @@ socket = "/c.sock"
             ("gateway".parse().unwrap(), vec!["172.17.0.1".parse().unwrap()]),
         ]),
         metrics: Some("127.0.0.1:9153".parse().unwrap()),
-        page: None,
         log: Log { queries: QueryLog::All, format: LogFormat::Json, file: Some("/etc/pullgate/queries.log".into()) },
-        dnstap: None,
         history: Some(History { keep: Duration::from_secs(86400), size: 8 << 20 }),
         control: Control { socket: "/c.sock".into() },
-        gateway: None,
+        ..Settings::defaults(&environment())
     };
     assert_eq!(read, expected);
 }

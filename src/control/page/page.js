@@ -333,7 +333,7 @@ function drawHours(hours) {
   scale.setAttribute("aria-hidden", "true");
   const all = total("allowed") + total("denied") + total("audited");
   const audited = total("audited") ? [", ", el("span", "key audited", `${whole.format(total("audited"))} would be`)] : [];
-  const legend = el("p", "legend", el("strong", "", whole.format(total("denied"))), "denied", audited, `; of ${count(all, "question")}`);
+  const legend = el("p", "legend", el("strong", "", whole.format(total("denied"))), "denied", audited, `, of ${whole.format(all)}`);
   const label = (index) => new Date((last - 23 + index) * 3600_000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
   const ends = el("p", "span", [0, 8, 16, 23].map((index) => el("span", "", label(index))));
   const head = el("tr", "", ["From", "Denied", "Would be denied", "Allowed"].map((title) => el("th", "", title)));
@@ -401,7 +401,7 @@ let loaded = 0;
 
 /** Has what was denied most renewed: soon, but not with every single denial. */
 function loadSoon() {
-  loading ||= setTimeout(loadMost, Math.max(300, loaded + 5000 - Date.now()));
+  loading ||= setTimeout(loadMost, Math.max(300, loaded + 3000 - Date.now()));
 }
 
 function load() {

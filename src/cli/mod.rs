@@ -21,6 +21,7 @@ mod reload;
 mod rollout;
 mod serve;
 mod setup;
+mod signal;
 mod stats;
 mod status;
 
@@ -59,6 +60,7 @@ enum Command {
     Block(overlay::BlockArguments),
     Mode(overlay::ModeArguments),
     Overlay(overlay::ListArguments),
+    Signal(signal::Arguments),
     Preset(preset::Arguments),
     Discover(discover::Arguments),
     Doctor(doctor::Arguments),
@@ -98,6 +100,7 @@ fn dispatch(cli: &Cli, output: &mut Output) -> Outcome {
         Some(Command::Block(arguments)) => overlay::block(options, arguments, output),
         Some(Command::Mode(arguments)) => overlay::mode(options, arguments, output),
         Some(Command::Overlay(arguments)) => overlay::list(options, arguments, output),
+        Some(Command::Signal(arguments)) => signal::run(options, arguments, output),
         Some(Command::Preset(arguments)) => preset::run(arguments, output),
         Some(Command::Discover(arguments)) => discover::run(options, arguments, output),
         Some(Command::Doctor(arguments)) => doctor::run(options, arguments, output),
@@ -127,7 +130,8 @@ fn used_options(command: Option<&Command>) -> &'static [&'static str] {
             | Command::Allow(_)
             | Command::Block(_)
             | Command::Mode(_)
-            | Command::Overlay(_),
+            | Command::Overlay(_)
+            | Command::Signal(_),
         ) => &["--config", "--socket"],
         Some(Command::Setup(_)) => &["--config", "--listen"],
         Some(Command::Images(arguments)) => arguments.used_options(),

@@ -5,6 +5,7 @@ mod environment;
 mod gateway;
 mod read;
 mod settings;
+mod signal;
 mod upstream_server;
 
 pub use environment::{Environment, SYSTEM_SOCKET};
@@ -13,3 +14,4 @@ pub use settings::{
     Ancestors, Blocked, Cache, Control, Dnstap, DnstapReader, History, Log, LogFormat, Page, Policy, PolicySource,
     QueryLog, Route, Server, Settings, Tls, Upstream, UpstreamServer,
 };
+pub use signal::{Signal, SignalKind, SignalWay, WebhookUrl};

@@ -3,6 +3,7 @@
 //! Relative paths start at the folder of the settings file.
 
 mod gateway;
+mod signal;
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -70,6 +71,7 @@ impl<'s> Reader<'_, 's> {
             history,
             control,
             gateway: _,
+            signals: _,
         } = defaults;
         let settings = Settings {
             server: self.section(&mut file, "server", server, Self::server),
@@ -85,6 +87,7 @@ impl<'s> Reader<'_, 's> {
             history: self.section(&mut file, "history", history, Self::history),
             control: self.section(&mut file, "control", control, Self::control),
             gateway: self.section(&mut file, "gateway", None, Self::gateway),
+            signals: self.signals(&mut file),
         };
         file.finish(self.report);
         settings

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Environment, Gateway};
+use super::{Environment, Gateway, Signal};
 use crate::name::DomainName;
 use crate::policy::document::Mode;
 
@@ -40,6 +40,8 @@ pub struct Settings {
     pub control: Control,
     /// `[gateway]`; `None`: no name is steered.
     pub gateway: Option<Gateway>,
+    /// `[[signal]]`, in file order.
+    pub signals: Vec<Signal>,
 }
 
 /// `[server]`: where questions are taken, and from whom.
@@ -290,6 +292,7 @@ impl Settings {
             history: Some(History { keep: DEFAULT_HISTORY_KEEP, size: DEFAULT_HISTORY_SIZE }),
             control: Control { socket: environment.control_socket() },
             gateway: None,
+            signals: Vec::new(),
         }
     }
 }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::control::exchange::{self, ExchangeFault};
 use crate::control::report::{
     CheckReport, DryRunReport, HistoryReport, LogEntry, LogReport, OverlayOutcomeReport, OverlayReport, OverlaysReport,
-    PolicyHistoryReport, PolicyReport, ReloadReport, RolloutReport, Stats, StatusReport, UnusedReport,
+    PolicyHistoryReport, PolicyReport, ReloadReport, RolloutReport, SignalsReport, Stats, StatusReport, UnusedReport,
 };
 
 /// A server to ask.
@@ -101,6 +101,11 @@ impl Client {
             None => ("end", "true".to_owned()),
         };
         self.ask(Method::POST, &with_query("/v1/policy/rollback", &[query])).await
+    }
+
+    /// Has each receiver of signals told a test; what does not arrive is a report, not an error.
+    pub async fn test_signals(&self) -> Result<SignalsReport, ClientError> {
+        self.ask(Method::POST, "/v1/signal/test").await
     }
 
     /// What is on top of the policy files.

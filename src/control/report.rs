@@ -593,6 +593,22 @@ pub enum Lack {
     Overlay,
 }
 
+/// `POST /v1/signal/test`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignalsReport {
+    /// In the order of the settings; none: nobody is told anything.
+    pub signals: Vec<SignalReport>,
+}
+
+/// How a test to one receiver of signals went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignalReport {
+    /// The webhook without its path, or the program.
+    pub to: String,
+    /// Why it did not arrive.
+    pub error: Option<String>,
+}
+
 /// How a server that knows no gateway lets its registries be reached.
 fn direct() -> String {
     "direct".to_owned()

@@ -17,12 +17,14 @@ use crate::control::overlay;
 use crate::control::past;
 use crate::control::report::{
     DryRunReport, ExceptionReport, FaultReport, KeptReport, ListenReport, LogReport, OverlayOutcomeReport,
-    OverlayReport, OverlaysReport, PolicyHistoryReport, ReloadReport, RollbackReport, State, StatusReport,
+    OverlayReport, OverlaysReport, PolicyHistoryReport, ReloadReport, RollbackReport, SignalReport, SignalsReport,
+    State, StatusReport,
 };
 use crate::observe::http::{self, Head, Limits, Reply};
 use crate::observe::log::timestamp;
 use crate::observe::metrics::Metrics;
 use crate::observe::recent::{CAPACITY, Filter, Recent};
+use crate::observe::signals::Tester;
 use crate::policy::document::Unlisted;
 use crate::policy::image_reference::ImageReference;
 use crate::policy::images::{Access, Badge};
@@ -50,6 +52,8 @@ pub struct Api {
     pub record_types: Vec<u16>,
     /// Whom people ask about the policy.
     pub contact: Option<String>,
+    /// What tries the signals, if this process sends any.
+    pub signals: Option<Tester>,
     /// Who knows the badges of Docker Hub's namespaces, if anybody does.
     pub badges: Option<Arc<dyn Badges>>,
 }
@@ -84,7 +88,7 @@ async fn answer(api: Arc<Api>, head: Head) -> Reply {
         return overlay(&api, &head, &query).await.unwrap_or_else(bad_request);
     }
     let allowed = match path {
-        "/v1/reload" | "/v1/policy/rollback" => Method::POST,
+        "/v1/reload" | "/v1/policy/rollback" | "/v1/signal/test" => Method::POST,
         "/v1/policy/history" | "/v1/status" | "/v1/check" | "/v1/policy" | "/v1/log" | "/v1/events" | "/v1/metrics"
         | "/v1/history" | "/v1/stats" | "/v1/unused" | "/v1/denied" | "/v1/numbers" | "/v1/rollout" => Method::GET,
         _ => return http::failure(StatusCode::NOT_FOUND, "there is nothing here; /v1/status is a start"),
@@ -95,6 +99,7 @@ async fn answer(api: Arc<Api>, head: Head) -> Reply {
     let reply = match path {
         "/v1/reload" => reload(&api, &query).await,
         "/v1/policy/rollback" => roll_back(&api, &query, caller::name(&head).await).await,
+        "/v1/signal/test" => test_signals(&api, &query).await,
         "/v1/policy/history" => history(&api, &query).await,
         "/v1/status" => query.only(&[]).map(|()| http::json(StatusCode::OK, &status(&api))),
         "/v1/check" => check(&api, &query).await,
@@ -183,6 +188,17 @@ fn outcome(outcome: ReloadOutcome) -> Reply {
         ReloadReport::Refused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
     };
     http::json(status, &report)
+}
+
+/// Sends each receiver of signals a test.
+async fn test_signals(api: &Api, query: &Parameters) -> Result<Reply, BadRequest> {
+    query.only(&[])?;
+    let told = match &api.signals {
+        Some(tester) => tester.send().await,
+        None => Vec::new(),
+    };
+    let report = |(to, sent): (String, Result<(), String>)| SignalReport { to, error: sent.err() };
+    Ok(http::json(StatusCode::OK, &SignalsReport { signals: told.into_iter().map(report).collect() }))
 }
 
 async fn history(api: &Api, query: &Parameters) -> Result<Reply, BadRequest> {

@@ -50,6 +50,7 @@ use crate::observe::log;
 use crate::observe::metrics::{self, Metrics};
 use crate::observe::query_log::QueryLog;
 use crate::observe::recent::Recent;
+use crate::observe::signals::{Signals, Sources};
 use crate::observe::totals::{self, Totals};
 use crate::observe::writer::LineWriter;
 use crate::policy::compile::Options;
@@ -78,6 +79,8 @@ pub struct Daemon {
     recent: Arc<Recent>,
     record_types: Vec<u16>,
     contact: Option<String>,
+    /// Who is told by itself; a gateway of its own leaves that to the process that answers questions.
+    signals: Option<Signals>,
 }
 
 /// Whom whole messages go to, where they come from, and how that goes.
@@ -197,7 +200,9 @@ impl Daemon {
             gateway_of(settings, role).map(|it| Gateway::bind(it, &settings.policy.state, parts)).transpose()?;
         let (watch, reload) = Watch::new(reloader, Timing::default());
         let recent = Arc::new(Recent::default());
+        let signals = signals_of(settings, role, (&policy, &resolver, &totals));
         let metrics = Metrics {
+            signals: signals.as_ref().map(|signals| (signals.counts(), signals.names())),
             pipeline: answering.as_ref().map(|(_, pipeline)| Arc::clone(pipeline)),
             gateway: gateway.as_ref().map(Gateway::counters),
             resolver,
@@ -229,6 +234,7 @@ impl Daemon {
             recent,
             record_types,
             contact,
+            signals,
         })
     }
 
@@ -315,6 +321,9 @@ impl Daemon {
             helpers.spawn(metrics::serve(listener, self.metrics));
         }
         helpers.spawn(watchdog::run(answering));
+        if let Some(signals) = self.signals {
+            helpers.spawn(signals.run());
+        }
         info!(listen = %addresses(&listening), version = env!("CARGO_PKG_VERSION"), "serving");
         Running { core, helpers, stop, _socket_file: socket_file }
     }
@@ -331,6 +340,7 @@ impl Daemon {
             listen: listen.map(report).collect(),
             record_types: self.record_types.clone(),
             contact: self.contact.clone(),
+            signals: self.signals.as_ref().map(Signals::tester),
             badges: self.gateway.as_ref().map(|gateway| Arc::new(gateway.publishers()) as Arc<dyn Badges>),
         }
     }
@@ -339,6 +349,26 @@ impl Daemon {
 /// The settings of the gateway that a process is.
 fn gateway_of(settings: &Settings, role: Role) -> Option<&config::Gateway> {
     settings.gateway.as_ref().filter(|gateway| role == Role::Gateway || !gateway.separate)
+}
+
+/// Those who are told by itself. The service is not worth less for those who ask it if nobody can be.
+fn signals_of(
+    settings: &Settings,
+    role: Role,
+    (policy, resolver, totals): (&Arc<PolicyStore>, &Arc<Resolver>, &Arc<Totals>),
+) -> Option<Signals> {
+    if role == Role::Gateway {
+        return None;
+    }
+    let (policy, resolver, totals) = (Arc::clone(policy), Arc::clone(resolver), Arc::clone(totals));
+    let contact = settings.blocked.contact.as_deref();
+    match Signals::new(&settings.signals, contact, Sources { policy, resolver, totals }) {
+        Ok(signals) => Some(signals),
+        Err(error) => {
+            warn!(%error, "no signals are sent");
+            None
+        }
+    }
 }
 
 /// The addresses at which questions would come back to this service, whichever process answers them.

@@ -20,6 +20,7 @@ use crate::observe::exposition::{Exposition, Kind};
 use crate::observe::http::{self, Head, Limits, Reply};
 use crate::observe::query_log::QueryLog;
 use crate::observe::recent::Recent;
+use crate::observe::signals;
 use crate::observe::totals::Totals;
 use crate::observe::visitors::Visitors;
 use crate::observe::writer::LineWriter;
@@ -52,6 +53,8 @@ pub struct Metrics {
     pub dnstap: Option<Arc<dnstap::Standing>>,
     /// What was decided.
     pub totals: Arc<Totals>,
+    /// How telling people goes; `None`: this process tells nobody.
+    pub signals: Option<(Arc<signals::Counts>, Arc<signals::NewNames>)>,
     /// How many tasks panicked.
     pub panics: Arc<AtomicU64>,
     /// When the program started.
@@ -102,6 +105,9 @@ impl Metrics {
         self.write_log(&mut text);
         if let Some(visitors) = &self.page {
             write_page(&mut text, visitors);
+        }
+        if let Some((counts, names)) = &self.signals {
+            write_signals(&mut text, counts, names);
         }
         text.finish()
     }
@@ -215,6 +221,17 @@ fn write_exceptions(text: &mut Exposition, exceptions: &[Exception], now: System
         let labels = [("kind", &*kind), ("entry", entry), ("owner", owner), ("ticket", ticket)];
         text.sample(name, &labels, seconds(*expires));
     }
+}
+
+/// What people were told.
+fn write_signals(text: &mut Exposition, counts: &signals::Counts, names: &signals::NewNames) {
+    let name = "pullgate_signals_total";
+    text.family(name, Kind::Counter, "Messages to those of the settings' signals, by what became of them.");
+    for (kind, result, count) in counts.all() {
+        text.sample(name, &[("kind", kind), ("result", result)], count);
+    }
+    let help = "Denied names not watched for signals, since there were too many different ones.";
+    text.single("pullgate_signal_names_unwatched_total", Kind::Counter, help, names.unwatched());
 }
 
 /// The DNS counters: those of queries as one family by transport, the others each as its own.

@@ -11,6 +11,7 @@ pub mod pulls;
 pub mod query_log;
 pub mod recent;
 pub mod rule_hits;
+pub mod signals;
 pub mod totals;
 pub mod trend;
 pub mod visitors;

@@ -1,7 +1,7 @@
 //! What was decided since the start, added up from the tables of all threads: once a second, and whenever somebody asks.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::task::spawn_blocking;
@@ -13,6 +13,7 @@ use crate::event::latency::Latencies;
 use crate::event::tally::{Carrier, Counted, Tallies, Wanted};
 use crate::observe::history::History;
 use crate::observe::rule_hits::{RuleHits, RuleKey};
+use crate::observe::signals::NewNames;
 use crate::observe::trend::Trend;
 use crate::policy::reason::Reason;
 use crate::policy::snapshot::GroupRef;
@@ -24,6 +25,8 @@ pub struct Totals {
     tallies: Arc<Tallies>,
     policy: Arc<PolicyStore>,
     history: Option<Arc<History>>,
+    /// Who wants to know of denied names, if somebody does.
+    names: OnceLock<Arc<NewNames>>,
     sums: Mutex<Sums>,
 }
 
@@ -65,7 +68,13 @@ impl Totals {
         if let Some(history) = &history {
             sums.rules.remember(history.rules().unwrap_or_default());
         }
-        Arc::new(Self { tallies, policy, history, sums: Mutex::new(sums) })
+        Arc::new(Self { tallies, policy, history, names: OnceLock::new(), sums: Mutex::new(sums) })
+    }
+
+    /// Has `names` told of what is denied, from now on.
+    pub(super) fn tell_names(&self, names: Arc<NewNames>) {
+        // Once in a process; who comes second is not told.
+        let _ = self.names.set(names);
     }
 
     /// The history that is kept, if one is.
@@ -108,6 +117,9 @@ impl Totals {
                 sums.add(&row, rule.as_ref(), now);
                 if let Some(history) = &self.history {
                     history.add(&row, rule.as_ref(), now);
+                }
+                if let Some(names) = self.names.get() {
+                    names.add(&row, now);
                 }
             }
         });

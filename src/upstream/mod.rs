@@ -59,6 +59,15 @@ use self::system::{SystemPaths, SystemServers};
 use crate::config::{self, UpstreamServer};
 use crate::name::{DomainName, NameRef};
 
+/// How it stands with the servers that answer for the same names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// These and everything below them, sorted; none: all names that no route takes.
+    pub domains: Vec<DomainName>,
+    /// The servers; a host may have none yet.
+    pub servers: Vec<ServerCounters>,
+}
+
 /// What a client wants of DNSSEC, handed on to the servers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Dnssec {
@@ -277,6 +286,15 @@ impl Resolver {
             servers: self.routes.known().iter().map(|server| server.counters()).collect(),
             ..self.totals.counters()
         }
+    }
+
+    /// How it stands with the servers of the default and of each route.
+    pub fn destinations(&self) -> Vec<Standing> {
+        let standing = |(domains, servers): (Vec<DomainName>, Group)| Standing {
+            domains,
+            servers: servers.iter().map(|server| server.counters()).collect(),
+        };
+        self.routes.destinations().into_iter().map(standing).collect()
     }
 
     fn key<'a>(&self, lookup: &Lookup<'a>) -> Key<'a> {

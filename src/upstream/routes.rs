@@ -97,6 +97,23 @@ impl Routes {
         others.filter_map(|address| self.server(&UpstreamServer::Plain(*address)).ok()).collect()
     }
 
+    /// The servers of the default and of each route, with the domains they are for; none: for all that no route takes.
+    pub(super) fn destinations(&self) -> Vec<(Vec<DomainName>, Group)> {
+        let table = self.table.load();
+        let mut found: Vec<(Vec<DomainName>, Group)> = vec![(Vec::new(), table.default.servers.clone())];
+        for (domain, destination) in &table.domains {
+            let routes = &mut found[1..];
+            match routes.iter_mut().find(|(_, servers)| Arc::ptr_eq(servers, &destination.servers)) {
+                Some((domains, _)) => domains.push(domain.clone()),
+                None => found.push((vec![domain.clone()], destination.servers.clone())),
+            }
+        }
+        for (domains, _) in &mut found {
+            domains.sort();
+        }
+        found
+    }
+
     /// Every server that was or may be asked.
     pub(super) fn known(&self) -> Vec<Arc<Server>> {
         self.lock().values().cloned().collect()

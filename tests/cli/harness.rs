@@ -204,17 +204,22 @@ fn first_address(line: &str) -> SocketAddr {
 
 /// Sends a question for the address of `name` from a socket of its own.
 pub(crate) fn send(server: SocketAddr, name: &str) -> UdpSocket {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.connect(server).unwrap();
+    socket.send(&question(name)).unwrap();
+    socket
+}
+
+/// The bytes of a question for the address of `name`.
+pub(crate) fn question(name: &str) -> Vec<u8> {
     let mut query = vec![0x12, 0x34, 0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 0];
     for label in name.split('.') {
         query.push(label.len().try_into().unwrap());
         query.extend_from_slice(label.as_bytes());
     }
     query.extend_from_slice(&[0, 0, 1, 0, 1]);
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.connect(server).unwrap();
-    socket.send(&query).unwrap();
-    socket
+    query
 }
 
 /// The answer that comes.

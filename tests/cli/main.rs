@@ -15,6 +15,7 @@ mod review;
 mod rollback;
 mod rollout;
 mod setup;
+mod signals;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{BadgeSource, Gateway, ParentProxy, ProxyHost};
+use crate::config::{BadgeSource, Gateway, ParentProxy, ProxyHost, Signal, SignalKind, SignalWay, WebhookUrl};
 
 fn environment() -> Environment {
     Environment { cores: 3, ..Environment::default() }
@@ -46,6 +46,7 @@ fn every_line_of_the_shipped_file_that_is_commented_out_is_valid_too() {
     let (read, _) = parse(&uncommented).expect("valid");
     assert!(read.server.tls.is_some() && read.metrics.is_some() && read.page.is_some() && !read.statics.is_empty());
     assert!(!read.upstream.routes.is_empty() && read.policy.group.is_some());
+    assert!(read.blocked.contact.is_some() && read.signals.len() == 2);
 }
 
 #[test]
@@ -56,6 +57,60 @@ fn a_contact_is_a_line_of_words() {
     }
     let read = settings("[blocked]\ncontact = \" die Plattform, Tür 7 \"\n");
     assert_eq!(read.blocked.contact.as_deref(), Some("die Plattform, Tür 7"));
+}
+
+#[test]
+fn a_signal_goes_one_way_and_is_about_something() {
+    for (text, expected) in [
+        ("", "a signal goes one way"),
+        ("url = \"http://a/\"\ncommand = [\"/b\"]", "a signal goes one way"),
+        ("command = [\"notify\"]", "`notify` is not a whole path"),
+        ("command = []", "an empty list"),
+        ("command = [\"/b\"]\ntoken-file = \"t\"", "a token is for a webhook"),
+        ("url = \"a\"", "neither `http://`"),
+        ("url = \"http://a/\"\non = []", "an empty list"),
+    ] {
+        let (message, _) = fault(&format!("[[signal]]\n{text}\n"));
+        assert!(message.starts_with(expected), "{text}: {message}");
+    }
+    let warned = |url: &str| parse(&format!("[[signal]]\nurl = \"{url}\"\ntoken-file = \"t\"\n")).unwrap().1.len();
+    assert_eq!((warned("http://hooks.corp.example/"), warned("http://127.0.0.1/"), warned("https://a/")), (1, 0, 0));
+}
+
+#[test]
+fn every_signal_is_read() {
+    let read = settings(
+        r#"
+[[signal]]
+url = "https://hooks.corp.example/x"
+token-file = "hook.token"
+on = ["refused", "expiring", "refused"]
+[[signal]]
+command = ["/usr/local/bin/notify", ""]
+clients = 10
+"#,
+    );
+    let expected = [
+        Signal {
+            way: SignalWay::Webhook {
+                url: WebhookUrl {
+                    is_tls: true,
+                    host: ProxyHost::Name("hooks.corp.example".parse().unwrap()),
+                    port: 443,
+                    path: "/x".to_owned(),
+                },
+                token_file: Some("/etc/pullgate/hook.token".into()),
+            },
+            on: vec![SignalKind::Refused, SignalKind::Expiring],
+            clients: 3,
+        },
+        Signal {
+            way: SignalWay::Command(vec!["/usr/local/bin/notify".to_owned(), String::new()]),
+            on: SignalKind::ALL.to_vec(),
+            clients: 10,
+        },
+    ];
+    assert_eq!(read.signals, expected);
 }
 
 #[test]
@@ -88,7 +143,6 @@ strict = true
 [blocked]
 ttl = "1m"
 ancestors = "nodata"
-contact = "platform team, #registries"
 [cache]
 entries = 0
 max-ttl = "2h"
@@ -140,11 +194,7 @@ socket = "/c.sock"
             state: "/s".into(),
             strict: true,
         },
-        blocked: Blocked {
-            ttl: Duration::from_secs(60),
-            ancestors: Ancestors::Nodata,
-            contact: Some("platform team, #registries".to_owned()),
-        },
+        blocked: Blocked { ttl: Duration::from_secs(60), ancestors: Ancestors::Nodata, contact: None },
         cache: Cache { entries: 0, max_ttl: Duration::from_secs(7200), stale: Duration::ZERO },
         statics: BTreeMap::from([
             (

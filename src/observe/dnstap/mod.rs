@@ -166,7 +166,8 @@ async fn within<T>(step: impl Future<Output = io::Result<T>>) -> Result<T, Broke
     Ok(timeout(PATIENCE, step).await.map_err(|_elapsed| Broken::TooSlow)??)
 }
 
-fn host_name() -> String {
+/// What this host calls itself.
+pub(super) fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     if name.trim().is_empty() { "pullgate".to_owned() } else { name.trim().to_owned() }
 }

@@ -18,6 +18,7 @@ mod overlay;
 mod policy;
 mod preset;
 mod reload;
+mod replay;
 mod rollout;
 mod serve;
 mod setup;

@@ -5,7 +5,7 @@ use std::io::Write;
 use super::failure::{self, Failure};
 use super::options::{self, Options};
 use super::output::{Output, counted};
-use super::{ExitCode, Outcome, policy};
+use super::{ExitCode, Outcome, policy, replay};
 use crate::control::report::{DryRunReport, FaultReport, ReloadReport};
 use crate::diagnostic::Severity;
 
@@ -14,7 +14,8 @@ use crate::diagnostic::Severity;
 /// A policy with a fault changes nothing: the faults are shown, and what was in force stays. Changed files are noticed
 /// without this command too, within a second; it is for scripts that want to know the result.
 ///
-/// With --dry-run it says what would come of it: every verdict that would change, or why the files would be refused.
+/// With --dry-run it says what would come of it: every verdict that would change, or why the files would be refused; and
+/// which names that were asked for in the last day would be decided otherwise, for whom and how often.
 ///
 /// Exit codes: 0 in force now, or unchanged; 78 refused; 69 the server is not running. The same of what would be.
 #[derive(Debug, clap::Args)]
@@ -22,19 +23,29 @@ pub(super) struct Arguments {
     /// Say what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    replay: replay::Terms,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output) -> Outcome {
+    let Arguments { dry_run, replay, json } = arguments;
+    if replay.is_given() && !dry_run {
+        let message = "only what --dry-run would put in force is held against what was asked".to_owned();
+        return Err(Failure::Usage { message, hint: Some("add --dry-run".to_owned()) });
+    }
     let client = options.client()?;
-    if arguments.dry_run {
-        let report = options::block_on(async { Ok(client.dry_run().await?) })?;
-        return show_dry_run(&report, arguments.json, output);
+    if *dry_run {
+        let report = options::block_on(async { Ok(client.dry_run(replay.since()).await?) })?;
+        if let DryRunReport::WouldApply { replay: None, .. } = &report {
+            replay.regret("the server keeps no history");
+        }
+        return show_dry_run(&report, *json, output);
     }
     let report = options::block_on(async { Ok(client.reload().await?) })?;
-    show(&report, arguments.json, output)
+    show(&report, *json, output)
 }
 
 /// What came of it, and the exit code that says so.
@@ -64,9 +75,10 @@ fn show_dry_run(report: &DryRunReport, json: bool, output: &mut Output) -> Outco
 
 fn print_dry_run(report: &DryRunReport, output: &mut Output) -> Result<(), Failure> {
     match report {
-        DryRunReport::WouldApply { changes, warnings } => {
+        DryRunReport::WouldApply { changes, replay, warnings } => {
             print_each(warnings, Severity::Warning);
             policy::print_changes(changes, false, output)?;
+            replay.iter().try_for_each(|replay| replay::print(replay, output))?;
             writeln!(output, "would come into force: {} of verdicts", counted(changes.len(), "change"))?;
         }
         DryRunReport::Unchanged { warnings } => {

@@ -11,8 +11,9 @@ use serde::de::DeserializeOwned;
 
 use crate::control::exchange::{self, ExchangeFault};
 use crate::control::report::{
-    CheckReport, DryRunReport, HistoryReport, LogEntry, LogReport, OverlayOutcomeReport, OverlayReport, OverlaysReport,
-    PolicyHistoryReport, PolicyReport, ReloadReport, RolloutReport, SignalsReport, Stats, StatusReport, UnusedReport,
+    AskedReport, CheckReport, DryRunReport, HistoryReport, LogEntry, LogReport, OverlayOutcomeReport, OverlayReport,
+    OverlaysReport, PolicyHistoryReport, PolicyReport, ReloadReport, RolloutReport, SignalsReport, Stats, StatusReport,
+    UnusedReport,
 };
 
 /// A server to ask.
@@ -84,9 +85,12 @@ impl Client {
         self.ask(Method::POST, "/v1/reload").await
     }
 
-    /// What a reload would come to; faults are a report, not an error.
-    pub async fn dry_run(&self) -> Result<DryRunReport, ClientError> {
-        self.ask(Method::POST, "/v1/reload?dry-run=true").await
+    /// What a reload would come to, and what it would make of the questions since so long ago (`24h`); faults are a
+    /// report, not an error.
+    pub async fn dry_run(&self, replay: Option<&str>) -> Result<DryRunReport, ClientError> {
+        let replay = replay.map(|time| ("replay", time.to_owned()));
+        let query: Vec<_> = [("dry-run", "true".to_owned())].into_iter().chain(replay).collect();
+        self.ask(Method::POST, &with_query("/v1/reload", &query)).await
     }
 
     /// The policies that can be rolled back to.
@@ -164,6 +168,11 @@ impl Client {
     /// The rules without a hit in so many days.
     pub async fn unused(&self, days: u32) -> Result<UnusedReport, ClientError> {
         self.get(&with_query("/v1/unused", &[("days", days.to_string())])).await
+    }
+
+    /// What was asked since so long ago (`24h`), and what the policy files in force say to it.
+    pub async fn asked(&self, since: &str) -> Result<AskedReport, ClientError> {
+        self.get(&with_query("/v1/asked", &[("since", since.to_owned())])).await
     }
 
     /// What each group still needs to be enforced, by what was asked in so many days.

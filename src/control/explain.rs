@@ -241,7 +241,7 @@ impl From<Verdict<'_>> for VerdictWord {
     }
 }
 
-fn rule_report(rule: RuleRef<'_>) -> RuleReport {
+pub(super) fn rule_report(rule: RuleRef<'_>) -> RuleReport {
     RuleReport::new(rule.pattern().to_string(), rule.place())
 }
 

@@ -11,6 +11,7 @@ pub mod explain;
 mod overlay;
 pub mod page;
 mod past;
+pub mod replay;
 pub mod report;
 mod rollout;
 pub mod server;

@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 use hyper::StatusCode;
 
 use super::explain;
-use super::report::{HistoryReport, PolicyRule, RolloutReport, UnusedReport};
+use super::replay::Topics;
+use super::report::{HistoryReport, PolicyRule, ReplayReport, RolloutReport, UnusedReport};
 use super::rollout::{Rollout, Window};
 use super::server::{Api, BadRequest, Parameters, aside, defect, overlays};
 use crate::observe::history::{History, HistoryError, Search, parse_since};
@@ -52,6 +53,50 @@ pub(super) async fn unused(api: &Arc<Api>, query: &Parameters) -> Result<Reply, 
         Ok(UnusedReport { days, reaches_back_to: timestamp(reach), is_complete: reach <= since, rules, left_out })
     })
     .await)
+}
+
+/// `GET /v1/asked`.
+pub(super) async fn asked(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> {
+    query.only(&["since"])?;
+    let ago = ago(query.value("since").unwrap_or(REPLAYED)).ok_or(NO_TIME)?;
+    // What is on top of the files is on top of any that take their place.
+    let Some(files) = api.reload.files_alone().await else {
+        return Ok(http::failure(StatusCode::SERVICE_UNAVAILABLE, "no policy files are in force"));
+    };
+    Ok(of_history(api, move |_, history| {
+        let reach = timestamp(history.reaches_back_to());
+        Ok(topics(history, &ago)?.judged(&files.snapshot, reach))
+    })
+    .await)
+}
+
+/// What the questions since then come to under another policy; `None`: no history is kept, or it cannot be read.
+pub(super) fn replay(api: &Api, ago: &Ago, old: &Snapshot, new: &Snapshot) -> Option<ReplayReport> {
+    let totals = &api.metrics.totals;
+    let history = totals.history()?;
+    totals.read(|_| ());
+    let topics = topics(history, ago).ok()?;
+    Some(topics.replayed(old, new).finish(ago.text.clone(), timestamp(history.reaches_back_to())))
+}
+
+fn topics(history: &History, ago: &Ago) -> Result<Topics, HistoryError> {
+    let since = SystemTime::now().checked_sub(ago.time);
+    let mut topics = Topics::default();
+    history.each(&Search { since, ..Search::default() }, |row| topics.add(row))?;
+    Ok(topics)
+}
+
+/// A stretch of time up to now, as it was written.
+#[derive(Clone, Debug)]
+pub(super) struct Ago {
+    text: String,
+    time: Duration,
+}
+
+/// Reads one: `24h`.
+pub(super) fn ago(text: &str) -> Option<Ago> {
+    let time = humantime::parse_duration(text).ok()?;
+    Some(Ago { text: text.to_owned(), time })
 }
 
 /// `GET /v1/rollout`.
@@ -128,5 +173,8 @@ const NO_HISTORY: &str = "no history is kept: `[history] enabled` is false, or t
 const MAX_ROWS: usize = 100_000;
 /// Denied names of one answer, if nobody says.
 const TOP: usize = 20;
+const NO_TIME: BadRequest = BadRequest::Wrong { parameter: "since", expected: "a time such as `24h`" };
+/// How far a replay goes back, if nobody says.
+const REPLAYED: &str = "24h";
 /// How long a rule may go without a hit before it counts as unused, if nobody says.
 const DAYS: u32 = 7;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use crate::control::addition::Addition;
-pub use crate::control::diff::Change;
+pub use crate::control::diff::{Change, Direction};
 pub use crate::control::exception::ExceptionReport;
 use crate::diagnostic::{Diagnostic, Excerpt, Severity};
 pub use crate::observe::history::{DeniedName, HistoryRow, Hour, RuleUse, Stats, Sum};
@@ -222,6 +222,9 @@ pub enum DryRunReport {
     WouldApply {
         /// Every verdict that would change; none: only other terms of the entries would.
         changes: Vec<Change>,
+        /// What of the last hours' questions would be decided otherwise, where that was asked for and a history is kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replay: Option<ReplayReport>,
         /// What somebody should look at.
         warnings: Vec<FaultReport>,
     },
@@ -510,6 +513,78 @@ pub struct DeniedToday {
     pub hint: Option<String>,
     /// The lines that would.
     pub add: Option<Addition>,
+}
+
+/// `GET /v1/asked?since=`: what was asked, and what the policy files in force say to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedReport {
+    /// How far the history reaches back, in UTC (RFC 3339).
+    pub reaches_back_to: String,
+    /// Those asked most first.
+    pub topics: Vec<AskedTopic>,
+    /// How often names were asked for that are not among them: not kept, or beyond what is told.
+    pub left_out: u64,
+}
+
+/// A name that a client asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedTopic {
+    /// Who asked; `None`: various clients.
+    pub client: Option<IpAddr>,
+    /// The group that the client was in.
+    pub group: Option<String>,
+    /// Whether its address alone puts it there.
+    pub is_by_address: bool,
+    /// The name, in presentation form.
+    pub name: String,
+    /// What the policy files in force say to it, without what is on top of them.
+    pub verdict: VerdictWord,
+    /// How often.
+    pub count: u64,
+    /// When last, in UTC (RFC 3339).
+    pub last: String,
+}
+
+/// What of the questions of the last hours would be decided otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayReport {
+    /// Since when was looked: so long ago.
+    pub since: String,
+    /// How far the history reaches back, in UTC (RFC 3339).
+    pub reaches_back_to: String,
+    /// How many questions and connections were judged again.
+    pub replayed: u64,
+    /// How many could not be: for names or clients that the history has not kept.
+    pub not_replayed: u64,
+    /// What would be decided otherwise, those of most questions first; not more than a thousand.
+    pub flips: Vec<FlipReport>,
+    /// How many there are.
+    pub flips_in_all: usize,
+}
+
+/// A name that a group's clients asked for and that would be decided otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlipReport {
+    /// The name, in presentation form.
+    pub name: String,
+    /// The group that the clients were in.
+    pub group: Option<String>,
+    /// What is decided now.
+    pub old: VerdictWord,
+    /// What would be.
+    pub new: VerdictWord,
+    /// Which way that goes.
+    pub direction: Direction,
+    /// How often it was asked for.
+    pub count: u64,
+    /// Some of the clients, ten at most.
+    pub clients: Vec<IpAddr>,
+    /// When last, in UTC (RFC 3339).
+    pub last: String,
+    /// Why it would be decided so, in a few words.
+    pub reason: String,
+    /// The rule that would decide.
+    pub rule: Option<RuleReport>,
 }
 
 /// `GET /v1/rollout?days=`: what enforcing the policy in force would mean to each group.

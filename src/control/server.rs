@@ -14,7 +14,7 @@ use crate::control::denied;
 use crate::control::diff;
 use crate::control::explain::{self, ImageQuestion, OnBehalf, Question};
 use crate::control::overlay;
-use crate::control::past;
+use crate::control::past::{self, Ago};
 use crate::control::report::{
     DryRunReport, ExceptionReport, FaultReport, KeptReport, ListenReport, LogReport, OverlayOutcomeReport,
     OverlayReport, OverlaysReport, PolicyHistoryReport, ReloadReport, RollbackReport, SignalReport, SignalsReport,
@@ -90,7 +90,9 @@ async fn answer(api: Arc<Api>, head: Head) -> Reply {
     let allowed = match path {
         "/v1/reload" | "/v1/policy/rollback" | "/v1/signal/test" => Method::POST,
         "/v1/policy/history" | "/v1/status" | "/v1/check" | "/v1/policy" | "/v1/log" | "/v1/events" | "/v1/metrics"
-        | "/v1/history" | "/v1/stats" | "/v1/unused" | "/v1/denied" | "/v1/numbers" | "/v1/rollout" => Method::GET,
+        | "/v1/history" | "/v1/stats" | "/v1/unused" | "/v1/denied" | "/v1/numbers" | "/v1/rollout" | "/v1/asked" => {
+            Method::GET
+        }
         _ => return http::failure(StatusCode::NOT_FOUND, "there is nothing here; /v1/status is a start"),
     };
     if head.method() != allowed {
@@ -112,6 +114,7 @@ async fn answer(api: Arc<Api>, head: Head) -> Reply {
         "/v1/denied" => denied::denied(&api, &query).await,
         "/v1/numbers" => numbers(&api, &query).await,
         "/v1/rollout" => past::rollout(&api, &query).await,
+        "/v1/asked" => past::asked(&api, &query).await,
         _ => match query.only(&[]) {
             Ok(()) => Ok(api.metrics.reply().await),
             Err(bad) => Err(bad),
@@ -162,9 +165,10 @@ pub(super) fn overlays(api: &Api) -> Vec<OverlayReport> {
 }
 
 async fn reload(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> {
-    query.only(&["dry-run"])?;
+    query.only(&["dry-run", "replay"])?;
     if query.parsed("dry-run", "true or false")? == Some(true) {
-        return Ok(dry_run(api).await);
+        let replay = query.value("replay").map(|text| past::ago(text).ok_or(NO_REPLAY)).transpose()?;
+        return Ok(dry_run(api, replay).await);
     }
     // As at SIGHUP: it is what `systemctl reload` does, and so what rotates logs.
     api.metrics.lines.reopen().ask();
@@ -221,8 +225,8 @@ async fn history(api: &Api, query: &Parameters) -> Result<Reply, BadRequest> {
     Ok(http::json(StatusCode::OK, &PolicyHistoryReport { generations, rollback }))
 }
 
-/// What a reload would come to.
-async fn dry_run(api: &Arc<Api>) -> Reply {
+/// What a reload would come to, and what it would have made of the questions since then.
+async fn dry_run(api: &Arc<Api>, replay: Option<Ago>) -> Reply {
     let compiled = match api.reload.preview().await {
         Ok(compiled) => compiled,
         Err(faults) => {
@@ -238,7 +242,8 @@ async fn dry_run(api: &Arc<Api>) -> Reply {
             return DryRunReport::Unchanged { warnings };
         }
         let changes = diff::changes(&explain::policy(old, None), &explain::policy(new, None), &warnings);
-        DryRunReport::WouldApply { changes, warnings }
+        let replay = replay.and_then(|ago| past::replay(&api, &ago, old, new));
+        DryRunReport::WouldApply { changes, replay, warnings }
     });
     report.await.map_or_else(defect, |report| http::json(StatusCode::OK, &report))
 }
@@ -456,6 +461,7 @@ impl From<ReloadOutcome> for ReloadReport {
 }
 
 const NO_TIME: BadRequest = BadRequest::Wrong { parameter: "for", expected: "a time such as `2h`" };
+const NO_REPLAY: BadRequest = BadRequest::Wrong { parameter: "replay", expected: "a time such as `24h`" };
 const NO_CHANGE: BadRequest = BadRequest::Wrong {
     parameter: "what",
     expected: "what that kind is about: a name to `allow`, a pattern to `block`, a `mode`, enforce or audit",

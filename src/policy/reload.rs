@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 
 use self::first::Chooser;
 use crate::diagnostic::{Diagnostic, Severity, Source};
-use crate::policy::compile::{Compiled, Options, Overlaid, load_overlaid};
+use crate::policy::compile::{Compiled, Options, Overlaid, load, load_overlaid};
 use crate::policy::document::read_directory;
 use crate::policy::exceptions::{Exception, Notice, Reminders, in_utc, in_words};
 use crate::policy::kept::{Kept, KeptPolicy};
@@ -207,6 +207,11 @@ impl Reloader {
     /// Compiles a reading as a reload would, and changes nothing.
     pub(super) fn preview(&self, reading: Reading) -> Result<Compiled, Vec<Diagnostic>> {
         self.compile(reading?, self.clock.now()).map_err(faults_of)
+    }
+
+    /// Compiles the files in force without what is on top of them; `None`: none are, or they no longer compile.
+    pub(super) fn files_alone(&self) -> Option<Compiled> {
+        load(self.in_force.clone()?, &self.options, self.clock.now()).ok()
     }
 
     /// The policies that can be rolled back to, newest first.

@@ -218,6 +218,11 @@ impl ReloadHandle {
         preview.unwrap_or_else(|| Err(vec![stopping()]))
     }
 
+    /// The files in force without what is on top of them; `None`: none are.
+    pub async fn files_alone(&self) -> Option<Compiled> {
+        self.ask(|reloader, _| reloader.files_alone()).await.flatten()
+    }
+
     /// The policies that can be rolled back to, newest first; none where the server is stopping.
     pub async fn kept(&self) -> Vec<KeptPolicy> {
         self.ask(|reloader, _| reloader.kept()).await.unwrap_or_default()

@@ -11,6 +11,7 @@ mod import;
 mod learn;
 mod overlay;
 mod page;
+mod replay;
 mod review;
 mod rollback;
 mod rollout;

@@ -60,6 +60,26 @@ def what_a_command_asks_is_let_through_and_named(lab):
     check(done.returncode == 69 and "--client" in done.stderr, (done.returncode, done.stderr))
 
 
+@case
+def a_candidate_is_held_against_what_was_asked(lab):
+    """dig asks; `policy diff` of another folder names what of it would flip, for whom, how often, in text, JSON, Markdown and SARIF."""
+    server = lab.serve(POLICY)
+    for name in ("registry.example", "registry.example", LAYERS):
+        server.dig(name)
+    folder = lab.folder / "next"
+    folder.mkdir()
+    (folder / "a.toml").write_text(POLICY.replace("registry.example", LAYERS), encoding="utf-8")
+    diff = lambda *options: server.command("policy", "diff", str(folder), *options, "--config", server.arguments[-1])
+    done = diff()
+    check(done.returncode == 1 and "2 names would be decided otherwise" in done.stdout, done.stdout + done.stderr)
+    check("- registry.example: allow -> deny  group default  2 times by 127.0.0.1, last" in done.stdout, done.stdout)
+    flips = {(flip["name"], flip["old"], flip["new"], flip["count"]) for flip in json.loads(diff("--json").stdout)["replay"]["flips"]}
+    equal(flips, {("registry.example", "allow", "deny", 2), (LAYERS, "deny", "allow", 1)})
+    check("| `registry.example` | `default` | allow | deny |" in diff("--format", "markdown").stdout, "markdown")
+    check("would-be-missed" in diff("--format", "sarif").stdout, "sarif")
+    equal(server.dig("registry.example").rcode, "NOERROR", "nothing changed")
+
+
 def learned(server):
     """What `pullgate learn --json` says."""
     return json.loads(server.command("learn", "--json").stdout)

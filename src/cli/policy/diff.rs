@@ -6,15 +6,19 @@ mod sarif;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use super::super::failure::{self, Failure};
-use super::super::options::Options;
+use super::super::options::{self, Options};
 use super::super::output::Output;
-use super::super::{ExitCode, Outcome, compiled};
+use super::super::{ExitCode, Outcome, compiled, replay};
 use crate::control::diff::{Change, changes};
 use crate::control::explain;
-use crate::control::report::{FaultReport, PolicyReport};
+use crate::control::replay::Replaying;
+use crate::control::report::{FaultReport, PolicyReport, ReplayReport};
 use crate::diagnostic::Diagnostic;
 use crate::policy::compile::Compiled;
+use crate::policy::snapshot::Snapshot;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -22,6 +26,8 @@ pub(super) struct Arguments {
     old: PathBuf,
     /// The policy as it might be
     new: Option<PathBuf>,
+    #[command(flatten)]
+    replay: replay::Terms,
     /// How it is printed
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -38,7 +44,7 @@ enum Format {
     Markdown,
     /// SARIF 2.1.0, for code scanning
     Sarif,
-    /// An array of changes
+    /// An array of changes; against the running server an object with `changes` and `replay`
     Json,
 }
 
@@ -49,10 +55,24 @@ struct Review<'r> {
     changes: Vec<Change>,
     /// Whether other terms differ than verdicts.
     is_same: bool,
+    /// What of the running server's last questions would be decided otherwise.
+    replay: Option<ReplayReport>,
+}
+
+/// What `--json` prints of a policy against the running server.
+#[derive(Debug, Serialize)]
+struct DiffReport<'r> {
+    changes: &'r [Change],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay: Option<&'r ReplayReport>,
 }
 
 pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output) -> Outcome {
     options.refuse_all_but(&["--config", "--socket"])?;
+    if arguments.new.is_some() && arguments.replay.is_given() {
+        let message = "between two folders nothing is replayed: that takes a running server's history".to_owned();
+        return Err(Failure::Usage { message, hint: Some("name one folder".to_owned()) });
+    }
     let format = if arguments.json { Format::Json } else { arguments.format };
     let folder = arguments.new.as_ref().unwrap_or(&arguments.old);
     let old = match &arguments.new {
@@ -63,7 +83,20 @@ pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output)
         Ok(Compiled { snapshot, warnings }) => {
             let new = explain::policy(&snapshot, None);
             let changes = changes(&old, &new, &FaultReport::all(&warnings));
-            show(&Review { folder, changes, is_same: old.digest == new.digest }, format, output)
+            let is_same = old.digest == new.digest;
+            // The same policy decides alike, and between two folders there is nobody who was asked.
+            let replay = match arguments.new {
+                None if !is_same => replayed(options, &arguments.replay, &snapshot)?,
+                _ => None,
+            };
+            let review = Review { folder, changes, is_same, replay };
+            match (&arguments.new, format) {
+                (None, Format::Json) => {
+                    output.json(&DiffReport { changes: &review.changes, replay: review.replay.as_ref() })?;
+                    Ok(exit_code(&review))
+                }
+                _ => show(&review, format, output),
+            }
         }
         Err(found) => refuse(folder, found, format, output),
     }
@@ -75,14 +108,37 @@ fn without_overlays(mut policy: PolicyReport) -> PolicyReport {
     policy
 }
 
+/// What the running server was asked, judged by the new policy; `None`: nobody wants it, or no history is kept.
+fn replayed(options: &Options, terms: &replay::Terms, new: &Snapshot) -> Result<Option<ReplayReport>, Failure> {
+    let Some(since) = terms.since() else { return Ok(None) };
+    let client = options.client()?;
+    match options::block_on(async { Ok(client.asked(since).await) })? {
+        Ok(asked) => {
+            let reaches_back_to = asked.reaches_back_to.clone();
+            Ok(Some(Replaying::of(asked, new).finish(since.to_owned(), reaches_back_to)))
+        }
+        Err(error) => {
+            terms.regret(&error.to_string());
+            Ok(None)
+        }
+    }
+}
+
 fn show(review: &Review<'_>, format: Format, output: &mut Output) -> Outcome {
     match format {
-        Format::Text => print_changes(&review.changes, review.is_same, output)?,
+        Format::Text => {
+            print_changes(&review.changes, review.is_same, output)?;
+            review.replay.iter().try_for_each(|replay| replay::print(replay, output))?;
+        }
         Format::Json => output.json(&review.changes)?,
         Format::Markdown => write!(output, "{}", markdown::changes(review))?,
         Format::Sarif => output.json(&sarif::changes(review))?,
     }
-    Ok(if review.changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(failure::NO) })
+    Ok(exit_code(review))
+}
+
+fn exit_code(review: &Review<'_>) -> ExitCode {
+    if review.changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(failure::NO) }
 }
 
 /// A new policy with faults: what reads the output for a review is told them in its own form.

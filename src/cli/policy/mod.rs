@@ -64,7 +64,8 @@ enum Command {
     },
     /// Show which verdicts on names and images differ between two policy folders
     ///
-    /// With one folder: what would change if it were put in force on the running server. With two it needs none, and
+    /// With one folder: what would change if it were put in force on the running server, and which names that were asked
+    /// for there in the last day would be decided otherwise, for whom and how often. With two it needs none, and
     /// shows a change for review: as Markdown for a comment on a pull request, or as SARIF 2.1.0 for code scanning, where
     /// what opens more is a warning, what opens to strangers an error, what closes a note.
     ///

@@ -5,15 +5,17 @@ use std::fmt::Write as _;
 
 use super::super::super::output::counted;
 use super::{ONLY_TERMS, Review};
+use crate::cli::replay;
 use crate::control::diff::{Change, Direction};
+use crate::control::report::{FlipReport, ReplayReport};
 use crate::diagnostic::Diagnostic;
 
 /// The changes as a table, those that open more first.
 pub(super) fn changes(review: &Review<'_>) -> String {
-    let Review { changes, is_same, .. } = review;
+    let Review { changes, is_same, replay, .. } = review;
     if changes.is_empty() {
         let rest = if *is_same { "no verdict differs" } else { ONLY_TERMS };
-        return format!("### Policy: {rest}\n");
+        return format!("### Policy: {rest}\n{}", replay.as_ref().map(replayed).unwrap_or_default());
     }
     let opening = changes.iter().filter(|change| change.direction == Direction::Opens).count();
     let mut sorted: Vec<&Change> = changes.iter().collect();
@@ -21,6 +23,27 @@ pub(super) fn changes(review: &Review<'_>) -> String {
     let mut text = format!("### Policy: {}, {opening} of them open more\n\n{HEAD}", counted(changes.len(), "change"));
     sorted.iter().take(MAX_ROWS).for_each(|change| text.push_str(&row(change)));
     text.push_str(&rest(changes.len()));
+    text.extend(replay.as_ref().map(replayed));
+    text
+}
+
+/// What was asked and would be decided otherwise, as a table.
+fn replayed(replay: &ReplayReport) -> String {
+    let mut text = format!("\n{}\n", replay::headline(replay));
+    if !replay.flips.is_empty() {
+        text.extend(["\n", REPLAY_HEAD]);
+    }
+    for flip in replay.flips.iter().take(MAX_FLIPS) {
+        let FlipReport { name, group, old, new, reason, .. } = flip;
+        let whose = group.as_ref().map_or("everyone".to_owned(), |group| code(group));
+        // A string takes all text.
+        let _ =
+            writeln!(text, "| {} | {whose} | {old} | {new} | {} | {} |", code(name), replay::asked(flip), code(reason));
+    }
+    match replay.flips_in_all.saturating_sub(MAX_FLIPS) {
+        0 => {}
+        more => text.extend(["\nand ", &more.to_string(), " more\n"]),
+    }
     text
 }
 
@@ -79,6 +102,9 @@ fn rest(all: usize) -> String {
 }
 
 const HEAD: &str = "| | what | for | before | after | where |\n|---|---|---|---|---|---|\n";
+const REPLAY_HEAD: &str = "| asked for | by | now | then | how often | why |\n|---|---|---|---|---|---|\n";
+/// Names of a replay in a comment, beside as many changes as it may have.
+const MAX_FLIPS: usize = 50;
 /// A comment may have 65,536 characters.
 const MAX_ROWS: usize = 200;
 
@@ -87,6 +113,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::cli::replay::tests::flip;
     use crate::diagnostic::Source;
 
     fn change(subject: &str, direction: Direction) -> Change {
@@ -103,7 +130,7 @@ mod tests {
     }
 
     fn shown(changes: Vec<Change>) -> String {
-        super::changes(&Review { folder: Path::new("policy.d"), changes, is_same: true })
+        super::changes(&Review { folder: Path::new("policy.d"), changes, is_same: true, replay: None })
     }
 
     #[test]
@@ -133,6 +160,24 @@ mod tests {
     fn a_comment_stays_within_what_a_comment_may_have() {
         let text = shown((0..1000).map(|index| change(&format!("{index}.example"), Direction::Opens)).collect());
         assert!(text.len() < 65_536 && text.ends_with("\nand 800 more\n"), "{}", text.len());
+    }
+
+    #[test]
+    fn what_was_asked_and_would_be_decided_otherwise_is_a_table_of_its_own() {
+        let flips = vec![flip("a.example"), flip("b|c.example")];
+        let replay =
+            ReplayReport { since: "24h".into(), replayed: 20, flips, flips_in_all: 70, ..ReplayReport::default() };
+        let review = Review { folder: Path::new("p"), changes: Vec::new(), is_same: true, replay: Some(replay) };
+        let text = super::changes(&review);
+        let why = "9 times by 10.0.0.1, 10.0.0.2, last 2026-11-28 14:02 | `denied by the policy`";
+        for part in [
+            "### Policy: no verdict differs\n\nof 20 questions in the last 24h",
+            &format!("| `a.example` | `ci` | allow | deny | {why} |\n"),
+            "| `b\\|c.example` |",
+            "\nand 20 more\n",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
     }
 
     #[test]

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::Review;
+use crate::cli::replay;
 use crate::control::diff::{Change, Direction};
+use crate::control::report::FlipReport;
 use crate::diagnostic::Diagnostic;
 
 /// One kind of result.
@@ -23,11 +25,24 @@ struct Kind {
 pub(super) fn changes(review: &Review<'_>) -> Value {
     let mut sorted: Vec<(&Kind, &Change)> = review.changes.iter().map(|change| (kind(change), change)).collect();
     sorted.sort_by_key(|(kind, _)| KINDS.iter().position(|other| other.id == kind.id));
-    log(sorted.into_iter().map(|(kind, change)| {
+    let changes = sorted.into_iter().map(|(kind, change)| {
         let (path, line) = place(change, review.folder);
         let fingerprint = [change.group.as_deref().unwrap_or_default(), &change.subject, kind.id];
         result(kind, &message(change), &path, line, &fingerprint)
-    }))
+    });
+    let flips = review.replay.iter().flat_map(|replay| &replay.flips);
+    log(changes.chain(flips.map(|flip| flipped(flip, review.folder))))
+}
+
+/// A name that was asked for and would be decided otherwise.
+fn flipped(flip: &FlipReport, folder: &Path) -> Value {
+    let FlipReport { name, group, old, new, direction, reason, rule, .. } = flip;
+    let kind = if *direction == Direction::Closes { &WOULD_BE_MISSED } else { &WAS_ASKED };
+    let whose = group.as_ref().map_or("everyone".to_owned(), |group| format!("group `{group}`"));
+    let message = format!("`{name}` was asked for {}: for {whose} {old} becomes {new}: {reason}", replay::asked(flip));
+    let place = rule.as_ref().and_then(|rule| rule.path.clone().zip(rule.line));
+    let (path, line) = place.unwrap_or_else(|| (first_file(folder), 1));
+    result(kind, &message, &path, line, &[group.as_deref().unwrap_or_default(), name, kind.id])
 }
 
 /// The faults of a policy that a server would refuse, as one run.
@@ -195,8 +210,21 @@ const CLOSES: Kind = Kind {
     short: "Less is let through than before",
     full: "Names or images that were let through are denied.",
 };
+const WOULD_BE_MISSED: Kind = Kind {
+    id: "would-be-missed",
+    level: "warning",
+    short: "What clients asked for would be denied",
+    full: "Clients of the running server asked for a name in the last hours that resolved, and would not any more.",
+};
+const WAS_ASKED: Kind = Kind {
+    id: "was-asked",
+    level: "note",
+    short: "What clients asked for would be decided otherwise",
+    full: "Clients of the running server asked for a name in the last hours that would resolve, or be counted otherwise.",
+};
 /// The worst first.
-const KINDS: [&Kind; 6] = [&FAULT, &OPENS_TO_STRANGERS, &STOPS_ENFORCING, &OPENS, &CHANGES, &CLOSES];
+const KINDS: [&Kind; 8] =
+    [&FAULT, &OPENS_TO_STRANGERS, &STOPS_ENFORCING, &OPENS, &WOULD_BE_MISSED, &CHANGES, &CLOSES, &WAS_ASKED];
 const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
 /// Code scanning shows no more of a run.
 const MAX_RESULTS: usize = 5000;
@@ -204,6 +232,8 @@ const MAX_RESULTS: usize = 5000;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::replay::tests::flip;
+    use crate::control::report::ReplayReport;
     use crate::diagnostic::Source;
 
     fn change(subject: &str, old: Option<&str>, new: Option<&str>, direction: Direction) -> Change {
@@ -220,7 +250,7 @@ mod tests {
     }
 
     fn results(changes: Vec<Change>, folder: &Path) -> Vec<Value> {
-        let log = super::changes(&Review { folder, changes, is_same: false });
+        let log = super::changes(&Review { folder, changes, is_same: false, replay: None });
         assert_eq!(log["version"], "2.1.0");
         log["runs"][0]["results"].as_array().unwrap().clone()
     }
@@ -250,7 +280,8 @@ mod tests {
             ("closes", "note"),
         ];
         assert_eq!(told, expected.map(|(id, level)| (Some(id), Some(level))));
-        let rules = super::changes(&Review { folder: Path::new("."), changes: Vec::new(), is_same: true });
+        let rules =
+            super::changes(&Review { folder: Path::new("."), changes: Vec::new(), is_same: true, replay: None });
         let rules = rules["runs"][0]["tool"]["driver"]["rules"].as_array().unwrap();
         for result in results {
             let index = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
@@ -292,6 +323,23 @@ mod tests {
         let [one, moved, other] = [0, 1, 2].map(|index: usize| results[index]["partialFingerprints"].clone());
         assert_eq!(one, moved);
         assert_ne!(one, other);
+    }
+
+    #[test]
+    fn what_clients_would_miss_is_a_warning_at_the_rule_that_denies_it() {
+        let opened = FlipReport { direction: Direction::Opens, rule: None, ..flip("b.example") };
+        let replay = ReplayReport { flips: vec![flip("a.example"), opened], ..ReplayReport::default() };
+        let review = Review { folder: Path::new("policy.d"), changes: Vec::new(), is_same: true, replay: Some(replay) };
+        let log = super::changes(&review);
+        let results = log["runs"][0]["results"].as_array().unwrap();
+        let told: Vec<_> = results.iter().map(|result| (result["ruleId"].as_str(), result["level"].as_str())).collect();
+        assert_eq!(told, [(Some("would-be-missed"), Some("warning")), (Some("was-asked"), Some("note"))]);
+        let region = &results[0]["locations"][0]["physicalLocation"];
+        assert_eq!(
+            (&region["artifactLocation"]["uri"], &region["region"]["startLine"]),
+            (&"policy.d/a.toml".into(), &4.into())
+        );
+        assert!(results[0]["message"]["text"].as_str().unwrap().contains("for group `ci` allow becomes deny"));
     }
 
     #[test]

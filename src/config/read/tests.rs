@@ -114,7 +114,6 @@ clients = 10
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one file with all of them")]
 fn every_key_is_read() {
     let read = settings(
         r#"

@@ -61,8 +61,8 @@ fn every_section_that_doctor_names_is_in_the_readme() {
 #[test]
 fn the_pages_that_the_documents_name_exist() {
     let files = fs::read_dir("docs").expect("the tests run in the package's folder").map(|file| file.unwrap().path());
-    let pages: Vec<String> =
-        files.map(|path| path.to_string_lossy().into_owned()).filter(|page| page.ends_with(".md")).collect();
+    let is_page = |path: &std::path::PathBuf| path.extension().is_some_and(|extension| extension == "md");
+    let pages: Vec<String> = files.filter(is_page).map(|path| path.to_string_lossy().into_owned()).collect();
     assert!(pages.len() > 5, "{pages:?}");
     let on_top = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"].map(str::to_owned);
     for document in on_top.iter().chain(&pages) {

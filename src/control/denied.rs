@@ -8,10 +8,10 @@ use std::time::SystemTime;
 use hyper::StatusCode;
 
 use super::addition::Addition;
+use super::api::{Api, BadRequest, Parameters, aside, defect};
 use super::explain::{self, OnBehalf, Question};
 use super::past;
 use super::report::{DeniedName, DeniedReport, DeniedSource, DeniedToday, LogEntry, Pull};
-use super::server::{Api, BadRequest, Parameters, aside, defect};
 use crate::observe::history::{HistoryError, Search};
 use crate::observe::http::{self, Reply};
 use crate::observe::recent::{CAPACITY, Filter, VerdictWord};

@@ -2,15 +2,63 @@
 
 use std::time::Duration;
 
-use crate::control::report::{FaultReport, OverlayOutcomeReport, OverlayReport};
+use hyper::{Method, StatusCode};
+
+use crate::control::api::{Api, BadRequest, Parameters};
+use crate::control::caller;
+use crate::control::report::{FaultReport, OverlayOutcomeReport, OverlayReport, OverlaysReport};
+use crate::observe::http::{self, Head, Reply};
 use crate::observe::log::timestamp;
 use crate::policy::document::Mode;
-use crate::policy::overlay::{Change, Overlay};
+use crate::policy::overlay::{Change, Order, Overlay};
 use crate::policy::pattern::Pattern;
 use crate::policy::reload::OverlayOutcome;
 
+/// `/v1/overlay`: what is on top of the policy files is shown, added, ended.
+pub(super) async fn overlay(api: &Api, head: &Head, query: &Parameters) -> Result<Reply, BadRequest> {
+    let outcome = match *head.method() {
+        Method::GET => {
+            query.only(&[])?;
+            return Ok(http::json(StatusCode::OK, &OverlaysReport { overlays: overlays(api) }));
+        }
+        Method::POST => {
+            query.only(&["kind", "what", "group", "client", "for", "ticket", "reason"])?;
+            let text = |name| query.value(name).map(str::to_owned);
+            let time = query.value("for").map(|text| time(text).ok_or(NO_TIME)).transpose()?;
+            let by = caller::name(head).await;
+            let (group, ticket, reason) = (text("group"), text("ticket"), text("reason"));
+            let client = query.parsed("client", "an address")?;
+            api.reload.put_overlay(Order { change: wanted(query)?, group, client, by, time, ticket, reason }).await
+        }
+        Method::DELETE => {
+            query.only(&["kind", "what", "group", "client"])?;
+            let (group, client) = (query.value("group").map(str::to_owned), query.parsed("client", "an address")?);
+            let by = caller::name(head).await;
+            api.reload.end_overlay(wanted(query)?, group, client, by).await
+        }
+        _ => return Ok(http::wrong_method("GET, POST, DELETE")),
+    };
+    let report = OverlayOutcomeReport::from(outcome);
+    let status = match report {
+        OverlayOutcomeReport::InForce { .. } | OverlayOutcomeReport::Ended { .. } => StatusCode::OK,
+        OverlayOutcomeReport::Refused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    Ok(http::json(status, &report))
+}
+
+/// What is on top of the policy files.
+pub(super) fn overlays(api: &Api) -> Vec<OverlayReport> {
+    api.policy.status().overlays.iter().map(OverlayReport::from).collect()
+}
+
+fn wanted(query: &Parameters) -> Result<Change, BadRequest> {
+    let kind = query.value("kind").ok_or(BadRequest::Missing("kind"))?;
+    let what = query.value("what").ok_or(BadRequest::Missing("what"))?;
+    change(kind, what).ok_or(NO_CHANGE)
+}
+
 /// Reads what is to change: `kind` is `allow`, `block` or `mode`.
-pub(super) fn change(kind: &str, what: &str) -> Option<Change> {
+fn change(kind: &str, what: &str) -> Option<Change> {
     match kind {
         "allow" => Change::allow(what),
         "block" => Pattern::parse(what).ok().map(Change::Block),
@@ -24,7 +72,7 @@ pub(super) fn change(kind: &str, what: &str) -> Option<Change> {
 }
 
 /// Reads for how long, as in `2h` or `90m`.
-pub(super) fn time(text: &str) -> Option<Duration> {
+fn time(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok()
 }
 
@@ -61,6 +109,12 @@ impl From<OverlayOutcome> for OverlayOutcomeReport {
         }
     }
 }
+
+const NO_TIME: BadRequest = BadRequest::Wrong { parameter: "for", expected: "a time such as `2h`" };
+const NO_CHANGE: BadRequest = BadRequest::Wrong {
+    parameter: "what",
+    expected: "what that kind is about: a name to `allow`, a pattern to `block`, a `mode`, enforce or audit",
+};
 
 #[cfg(test)]
 mod tests {

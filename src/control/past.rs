@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use hyper::StatusCode;
 
+use super::api::{Api, BadRequest, Parameters, aside, defect};
 use super::explain;
+use super::overlay::overlays;
 use super::replay::Topics;
 use super::report::{HistoryReport, PolicyRule, ReplayReport, RolloutReport, UnusedReport};
 use super::rollout::{Rollout, Window};
-use super::server::{Api, BadRequest, Parameters, aside, defect, overlays};
 use crate::observe::history::{History, HistoryError, Search, parse_since};
 use crate::observe::http::{self, Reply};
 use crate::observe::log::timestamp;

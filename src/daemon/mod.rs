@@ -32,9 +32,10 @@ pub use self::panics::{Panics, count_panics};
 pub use self::signals::termination;
 
 use crate::config::{self, PolicySource, Settings};
+use crate::control::api::{Api, Badges};
 use crate::control::page;
 use crate::control::report::ListenReport;
-use crate::control::server::{self, Api, Badges};
+use crate::control::server;
 use crate::control::socket::{ControlSocket, SocketError};
 use crate::dns::Transport;
 use crate::dns::listen::{BindError, Listeners};

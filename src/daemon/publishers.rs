@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use crate::control::server::Badges;
+use crate::control::api::Badges;
 use crate::gateway::Publishers;
 use crate::policy::images::Badge;
 

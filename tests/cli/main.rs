@@ -512,9 +512,13 @@ fn diff_shows_what_a_folder_would_change_on_the_running_server() {
     assert_eq!(server.place.run(&["policy", "diff", &folder]).code, Some(0));
     let changed = place(&ALLOW_A.replace("a.example", "b.example"));
     let folder = changed.path("policy.d").display().to_string();
-    let ended = server.place.run(&["policy", "diff", &folder]);
+    let ended = server.place.run(&["policy", "diff", &folder, "--no-replay"]);
     assert_eq!(ended.code, Some(1));
     assert_eq!(ended.stdout, "- a.example: allow\n+ b.example: allow\n");
+    let replayed = server.place.run(&["policy", "diff", &folder]);
+    assert_eq!(replayed.code, Some(1));
+    let rest = replayed.stdout.strip_prefix(&ended.stdout).expect("the same comes first");
+    assert!(rest.starts_with("of 0 questions in the last 24h"), "{rest}");
 }
 
 #[test]

@@ -18,8 +18,8 @@ use hyper::{Method, StatusCode};
 use tokio::net::TcpListener;
 
 use self::gate::{Gate, Refusal};
-use super::server::{self, Api, BadRequest, Parameters};
-use super::{denied, past};
+use super::api::{Api, BadRequest, Parameters, bad_request};
+use super::{check, denied, past};
 use crate::name::DomainName;
 use crate::observe::http::{self, Head, Limits, Reply};
 use crate::observe::visitors::Visitors;
@@ -51,12 +51,12 @@ impl Page {
         let reply = match head.uri().path() {
             "/" => Ok(http::text("text/html; charset=utf-8", document::html().to_owned())),
             "/events" => self.events(head, &query),
-            "/check" => server::check(&self.api, &query).await,
+            "/check" => check::check(&self.api, &query).await,
             "/denied" => denied::denied(&self.api, &query).await,
             "/unused" => past::unused(&self.api, &query).await,
             _ => Ok(http::failure(StatusCode::NOT_FOUND, "there is nothing here; the page is at /")),
         };
-        reply.unwrap_or_else(server::bad_request)
+        reply.unwrap_or_else(bad_request)
     }
 
     fn events(&self, head: &Head, query: &Parameters) -> Result<Reply, BadRequest> {

@@ -12,8 +12,9 @@ use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 
+use crate::control::api::{Api, aside};
 use crate::control::report::{FaultReport, StatusReport};
-use crate::control::server::{self, Api, aside};
+use crate::control::status;
 use crate::observe::http::{self, Reply};
 use crate::observe::visitors::{MAX_STREAMS, Place, Visitors};
 use crate::policy::store::PolicyStatus;
@@ -104,7 +105,7 @@ impl Teller {
 
 impl Standing {
     fn of(api: &Api) -> Self {
-        let mut status = server::status(api);
+        let mut status = status::status(api);
         let [fault_count, warning_count] =
             [&mut status.faults, &mut status.warnings].map(|found: &mut Vec<FaultReport>| {
                 let count = found.len();

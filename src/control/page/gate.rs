@@ -105,7 +105,8 @@ impl Called {
         if !is_port(port) || host.is_empty() || !host.bytes().all(is_of_name) {
             return None;
         }
-        match host.parse::<Ipv4Addr>() {
+        // With a dot at its end it is an address to browsers, too (WHATWG URL, "ends-in-a-number checker").
+        match host.strip_suffix('.').unwrap_or(host).parse::<Ipv4Addr>() {
             Ok(address) => Some(Self::Address(address.into())),
             Err(_) => host.parse().ok().map(Self::Name),
         }
@@ -180,6 +181,7 @@ mod tests {
             "127.0.0.1",
             "127.0.0.1:9000",
             "127.9.9.9:8053",
+            "127.0.0.1.:8053",
             "localhost:8053",
             "LOCALHOST",
             "localhost.",

@@ -9,7 +9,7 @@
 //! A table is bounded. When it is three quarters full, what is new is counted without its name and client, so that a
 //! flood of names costs the numbers of no rule; and when that has no room either, it is counted as lost. A thread that
 //! decides more than people and their builds ask for counts most of it so from the start: of the names under load every
-//! sixteenth is enough to see who asks for what, and looking each up would be a twentieth of the cost of an answer.
+//! sixty-fourth is enough to see who asks for what, and looking each up would be a twentieth of the cost of an answer.
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher};
@@ -513,7 +513,7 @@ const ROWS_WITH_NAMES: usize = ROWS / 4 * 3;
 /// How many decisions of a second are each counted with client and name: more than a busy gateway has.
 const EACH_NAMED: u32 = 4096;
 /// Of the rest, one in so many is.
-const NAMED_PART: u32 = 16;
+const NAMED_PART: u32 = 64;
 /// 4,096 places, for some thousand rules: 8 kB.
 const FAMILIAR_BITS: u32 = 12;
 /// Names are about 30 bytes long.

@@ -101,7 +101,7 @@ fn a_flood_of_names_is_bounded_and_costs_the_numbers_of_no_rule() {
 }
 
 #[test]
-fn of_what_a_thread_under_load_decides_all_is_counted_and_one_in_sixteen_with_its_name() {
+fn of_what_a_thread_under_load_decides_all_is_counted_and_one_in_sixty_four_with_its_name() {
     let (tallies, policy) = (Tallies::default(), in_force());
     for _ in 0..EACH_NAMED + 10 * NAMED_PART {
         count(&tallies, &policy, client(1), "registry.example");

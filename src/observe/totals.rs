@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::task::spawn_blocking;
 use tokio::time::MissedTickBehavior;
+use tracing::warn;
 
-use crate::background::in_background;
+use crate::background::on_order;
 use crate::event::Decision;
 use crate::event::latency::Latencies;
 use crate::event::tally::{Carrier, Counted, Tallies, Wanted};
@@ -133,6 +133,14 @@ impl Totals {
 /// Adds up once a second, and has the history written now and then, until `stopped`: on a thread that gives way to those
 /// that answer.
 pub async fn run(totals: Arc<Totals>, stopped: impl Future<Output = ()>) {
+    let work = move |writes| {
+        totals.tick();
+        if writes {
+            totals.finish();
+        }
+    };
+    let worker =
+        on_order("totals", work).inspect_err(|error| warn!(%error, "what is decided is added up when asked for"));
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut unwritten = 0;
@@ -142,22 +150,13 @@ pub async fn run(totals: Arc<Totals>, stopped: impl Future<Output = ()>) {
             () = &mut stopped => break,
             _ = ticks.tick() => {}
         }
-        unwritten = (unwritten + 1) % TICKS_BETWEEN_WRITES;
-        work(&totals, unwritten == 0).await;
-    }
-}
-
-async fn work(totals: &Arc<Totals>, writes: bool) {
-    let totals = Arc::clone(totals);
-    let work = move || {
-        totals.tick();
-        if writes {
-            totals.finish();
+        unwritten += 1;
+        let writes = unwritten >= TICKS_BETWEEN_WRITES;
+        // A worker that is not through with the last turn is told with the next.
+        if worker.as_ref().is_ok_and(|worker| worker.try_send(writes).is_ok()) && writes {
+            unwritten = 0;
         }
-    };
-    // A panic is counted and logged by the process's panic hook, and no thread to be had is a moment's trouble: the next
-    // turn goes on with what is there.
-    let _failure = spawn_blocking(move || in_background("totals", work)).await;
+    }
 }
 
 impl Sums {

@@ -75,6 +75,10 @@ impl<'m> Chain<'m> {
     /// Walks link by link; each link is one pass over the answer section, so time is linear in the message.
     fn follow(&mut self) -> Result<bool, Fault> {
         let question = self.question;
+        if question.record_type == kind::CNAME {
+            // A link is what is asked for, also one that a DNAME makes.
+            return Ok(self.step(question.name.as_name())?.is_some());
+        }
         for _ in 0..=MAX_LINKS {
             let target = self.targets.last().cloned();
             let name = target.as_ref().unwrap_or(&question.name);

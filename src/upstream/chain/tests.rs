@@ -143,6 +143,19 @@ fn a_dname_is_kept_with_its_alias_which_is_made_if_it_did_not_come() {
 }
 
 #[test]
+fn an_alias_that_a_dname_makes_answers_a_question_for_it() {
+    let question = question("ok.example", kind::CNAME);
+    let dname = Packet::answering(&question).answer("example", kind::DNAME, 60, &[0]);
+    let with_alias = dname.clone().answer("ok.example", kind::CNAME, 60, &target("ok"));
+    for packet in [dname, with_alias] {
+        let answer = packet.read(&question).unwrap();
+        let kinds: Vec<u16> =
+            shown(&answer, &question).answers.iter().map(|record| record.record_type().into()).collect();
+        assert_eq!((kinds, answer.targets()), (vec![kind::DNAME, kind::CNAME], &[name("ok")][..]));
+    }
+}
+
+#[test]
 fn a_dname_that_contradicts_the_alias_is_dropped() {
     let question = a("x.old.example");
     let answer = Packet::answering(&question)

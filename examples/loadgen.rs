@@ -412,7 +412,8 @@ fn cpu_time(pid: Option<u32>) -> io::Result<Duration> {
     let Some(pid) = pid else { return Ok(Duration::ZERO) };
     let mut total = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let text = fs::read_to_string(task?.path().join("schedstat"))?;
+        // One that has ended since the folder was listed has no file any more.
+        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
         let run: u64 = text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0);
         total += run;
     }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use super::failure::Failure;
 use super::output::{Output, counted};
 use crate::control::report::{Direction, FlipReport, ReplayReport};
+use crate::observe::log::to_the_minute;
 
 /// Whether the history is replayed, and how far back.
 #[derive(Clone, Debug, clap::Args)]
@@ -88,7 +89,7 @@ pub(super) fn asked(flip: &FlipReport) -> String {
     let others = if clients.len() > MAX_CLIENTS { " and others" } else { "" };
     let by = if shown.is_empty() { "various clients".to_owned() } else { format!("{}{others}", shown.join(", ")) };
     let times = if *count == 1 { "once".to_owned() } else { format!("{count} times") };
-    format!("{times} by {by}, last {}", last.get(..16).unwrap_or(last).replace('T', " "))
+    format!("{times} by {by}, last {}", to_the_minute(last))
 }
 
 fn time(text: &str) -> Result<String, String> {

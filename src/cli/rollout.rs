@@ -7,6 +7,7 @@ use super::options::{self, Options};
 use super::output::{Output, counted};
 use super::{ExitCode, Outcome, overlay};
 use crate::control::report::{GroupRollout, Lack, RolloutReport};
+use crate::observe::log::to_the_minute;
 
 /// Show what each group still lacks to be enforced
 ///
@@ -64,7 +65,7 @@ fn print(report: &RolloutReport, output: &mut Output) -> Result<(), Failure> {
 fn row(group: &GroupRollout) -> [String; 7] {
     let GroupRollout { mode, overlay, clients, asked_a_day, denied_a_day, would_deny_a_day, .. } = group;
     let by = if overlay.is_some() { " (overlay)" } else { "" };
-    let last = group.last_would_deny.as_deref().map_or("-", |last| last.get(..16).unwrap_or(last)).replace('T', " ");
+    let last = group.last_would_deny.as_deref().map_or_else(|| "-".to_owned(), to_the_minute);
     [
         name(group).to_owned(),
         format!("{mode}{by}"),

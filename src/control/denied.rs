@@ -31,10 +31,8 @@ pub(super) async fn denied(api: &Arc<Api>, query: &Parameters) -> Result<Reply, 
 
 /// Of the history; where none is kept, of the entries in memory.
 fn report(api: &Api, search: &Search, top: usize) -> Result<DeniedReport, HistoryError> {
-    let totals = &api.metrics.totals;
-    let (source, names, hours) = match totals.history() {
+    let (source, names, hours) = match past::whole_history(api) {
         Some(history) => {
-            totals.read(|_| ());
             let stats = history.stats(search, top)?;
             (DeniedSource::History, stats.denied, stats.hours)
         }

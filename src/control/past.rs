@@ -43,8 +43,7 @@ pub(super) async fn unused(api: &Arc<Api>, query: &Parameters) -> Result<Reply, 
     let days: u32 = query.parsed("days", "a number of days")?.unwrap_or(DAYS);
     let limit = query.parsed("limit", "a number")?.unwrap_or(usize::MAX);
     Ok(of_history(api, move |api, history| {
-        let since = SystemTime::now().checked_sub(Duration::from_secs(u64::from(days) * 24 * 60 * 60));
-        let since = since.unwrap_or(SystemTime::UNIX_EPOCH);
+        let since = days_before(SystemTime::now(), days);
         let used: HashSet<RuleKey> =
             history.rules()?.into_iter().filter(|(_, last)| *last >= since).map(|(key, _)| key).collect();
         let reach = history.reaches_back_to();
@@ -73,9 +72,7 @@ pub(super) async fn asked(api: &Arc<Api>, query: &Parameters) -> Result<Reply, B
 
 /// What the questions since then come to under another policy; `None`: no history is kept, or it cannot be read.
 pub(super) fn replay(api: &Api, ago: &Ago, old: &Snapshot, new: &Snapshot) -> Option<ReplayReport> {
-    let totals = &api.metrics.totals;
-    let history = totals.history()?;
-    totals.read(|_| ());
+    let history = whole_history(api)?;
     let topics = topics(history, ago).ok()?;
     Some(topics.replayed(old, new).finish(ago.text.clone(), timestamp(history.reaches_back_to())))
 }
@@ -106,8 +103,7 @@ pub(super) async fn rollout(api: &Arc<Api>, query: &Parameters) -> Result<Reply,
     let days: u32 = query.parsed("days", "a number of days")?.unwrap_or(DAYS);
     Ok(of_history(api, move |api, history| {
         let now = SystemTime::now();
-        let since = now.checked_sub(Duration::from_secs(u64::from(days) * 24 * 60 * 60));
-        let since = since.unwrap_or(SystemTime::UNIX_EPOCH);
+        let since = days_before(now, days);
         let in_force = api.policy.current();
         let reach = history.reaches_back_to();
         let span = now.duration_since(reach.max(since)).unwrap_or_default();
@@ -119,9 +115,22 @@ pub(super) async fn rollout(api: &Arc<Api>, query: &Parameters) -> Result<Reply,
     .await)
 }
 
+fn days_before(now: SystemTime, days: u32) -> SystemTime {
+    let time = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
+    now.checked_sub(time).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
 fn unused_rules(snapshot: &Snapshot, used: &HashSet<RuleKey>) -> Vec<PolicyRule> {
     let unused = snapshot.rules().filter(|rule| !used.contains(&RuleKey::of(*rule)));
     unused.map(|rule| explain::policy_rule(snapshot, rule)).collect()
+}
+
+/// The history with all that happened until now, if one is kept.
+pub(super) fn whole_history(api: &Api) -> Option<&History> {
+    let totals = &api.metrics.totals;
+    let history = totals.history()?;
+    totals.read(|_| ());
+    Some(history)
 }
 
 /// What `report` makes of the history, when all that happened until now is in it.
@@ -131,11 +140,9 @@ async fn of_history<T: serde::Serialize + Send + 'static>(
 ) -> Reply {
     let api = Arc::clone(api);
     let reply = move || {
-        let totals = &api.metrics.totals;
-        let Some(history) = totals.history() else {
+        let Some(history) = whole_history(&api) else {
             return http::failure(StatusCode::SERVICE_UNAVAILABLE, NO_HISTORY);
         };
-        totals.read(|_| ());
         match report(&api, history) {
             Ok(report) => http::json(StatusCode::OK, &report),
             Err(error) => http::failure(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),

@@ -157,6 +157,11 @@ pub fn timestamp(at: SystemTime) -> String {
     jiff::Timestamp::try_from(at).map(|at| format!("{at:.3}")).unwrap_or_default()
 }
 
+/// Such a moment as people read it, without its seconds: `2026-11-28 14:02`.
+pub fn to_the_minute(timestamp: &str) -> String {
+    timestamp.get(..16).unwrap_or(timestamp).replace('T', " ")
+}
+
 /// The response code's name (RFC 6895 §2.3), its number if we never send it.
 fn rcode_word(rcode: u16) -> String {
     match rcode {

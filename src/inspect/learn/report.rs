@@ -14,6 +14,7 @@ use super::risk::{Risk, Told, grade};
 use crate::control::report::Pull;
 use crate::inspect::lines::PresetEntry;
 use crate::name::DomainName;
+use crate::observe::log::to_the_minute;
 use crate::policy::pattern::Pattern;
 
 /// What a history says is missing.
@@ -263,11 +264,6 @@ impl fmt::Display for Evidence {
         let (first, last) = (to_the_minute(first), to_the_minute(last));
         if first == last { write!(f, ", {last}") } else { write!(f, ", {first} to {last}") }
     }
-}
-
-/// A moment (RFC 3339) without seconds.
-fn to_the_minute(moment: &str) -> String {
-    moment.get(..16).unwrap_or(moment).replace('T', " ")
 }
 
 impl Unexplained {

@@ -1,5 +1,6 @@
 """The servers of the bench, each set up as an allowlist in front of the same upstream, with its fastest sensible settings."""
 
+import contextlib
 import dataclasses
 import os
 import pwd
@@ -109,10 +110,12 @@ def stop(process):
 
 def free_port():
     """A port that is free for UDP and TCP at this moment."""
-    with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        tcp.bind(("127.0.0.1", 0))
-        udp.bind(tcp.getsockname())
-        return tcp.getsockname()[1]
+    while True:
+        with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            tcp.bind(("127.0.0.1", 0))
+            with contextlib.suppress(OSError):  # somebody has it for UDP: another one, then
+                udp.bind(tcp.getsockname())
+                return tcp.getsockname()[1]
 
 
 def write(path, text):

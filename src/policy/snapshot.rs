@@ -244,6 +244,7 @@ impl Snapshot {
         self.matcher.memory() + self.ancestors.memory()
     }
 
+    #[inline]
     pub(super) fn entry_of(&self, rule: Rule<'_>) -> &Entry {
         &self.entries[rule.entry() as usize]
     }
@@ -373,11 +374,13 @@ impl<'s> RuleRef<'s> {
     }
 
     /// The entry it belongs to.
+    #[inline]
     pub fn entry(self) -> &'s Entry {
         self.snapshot.entry_of(self.rule)
     }
 
     /// How the names it allows are reached: of an inspected registry, only the hosts that take requests for images are.
+    #[inline]
     pub fn data_path(self) -> DataPath {
         self.rule.data_path()
     }

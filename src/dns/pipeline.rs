@@ -36,7 +36,7 @@ use crate::policy::document::{CnamePolicy, DataPath};
 use crate::policy::judge::{Denial, Permit, Verdict};
 use crate::policy::probe::{self, PROBE_ADDRESS};
 use crate::policy::store::{InForce, PolicyStore};
-use crate::upstream::{Express, Failure, Held, OwnedLookup, Probe, Resolution, Resolver};
+use crate::upstream::{Express, Failure, Glance, Held, OwnedLookup, Probe, Resolution, Resolver};
 
 /// Answers queries.
 pub struct Pipeline {
@@ -59,12 +59,13 @@ pub struct Pipeline {
     in_flight: Arc<Semaphore>,
 }
 
-/// Packets that came together, and are answered by one snapshot as of one moment: pointer and clock are read once for all
-/// of them.
+/// Packets that came together, and are answered by one snapshot as of one moment: policy, routes and clock are read once
+/// for all of them.
 pub struct Batch<'p> {
     pipeline: &'p Pipeline,
     policy: Guard<Arc<InForce>>,
     now: Instant,
+    cache: Glance<'p>,
 }
 
 /// What became of a packet.
@@ -133,7 +134,7 @@ impl Pipeline {
 
     /// Begins to answer packets that came at `now`.
     pub fn batch(&self, now: Instant) -> Batch<'_> {
-        Batch { pipeline: self, policy: self.policy.current(), now }
+        Batch { pipeline: self, policy: self.policy.current(), now, cache: self.resolver.glance(now) }
     }
 
     /// Answers a packet that came alone, as [`Batch::answer`] does: what it took is counted at once.
@@ -169,7 +170,7 @@ impl Pipeline {
             self.conclude(&case, case.verdict(), &reply, out);
             return Step::Reply;
         }
-        match self.resolver.probe_at(&case.lookup(), case.now) {
+        match batch.cache.probe(&case.lookup()) {
             Probe::Hit(held) => {
                 case.source = Source::Cached;
                 self.answer_from_cache(&case, &held, out);

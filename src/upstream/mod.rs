@@ -182,6 +182,13 @@ pub struct Resolver {
     runtime: Handle,
 }
 
+/// A look into the cache, as of one moment.
+pub(crate) struct Glance<'r> {
+    cache: &'r Cache,
+    routes: routes::Current<'r>,
+    now: Instant,
+}
+
 impl Lookup<'_> {
     /// A copy that can be kept.
     pub fn to_owned(&self) -> OwnedLookup {
@@ -246,12 +253,12 @@ impl Resolver {
 
     /// Looks into the cache: synchronous, allocates nothing, holds a lock for less than a microsecond.
     pub fn probe(&self, lookup: &Lookup<'_>) -> Probe {
-        self.probe_at(lookup, Instant::now())
+        self.glance(Instant::now()).probe(lookup)
     }
 
-    /// The same for a caller who knows what time it is: asking the clock costs as much as looking.
-    pub(crate) fn probe_at(&self, lookup: &Lookup<'_>, now: Instant) -> Probe {
-        self.cache.probe(self.key(lookup), now)
+    /// Looks into the cache as of `now`, for as many questions as come: routes and clock are read once for all of them.
+    pub(crate) fn glance(&self, now: Instant) -> Glance<'_> {
+        Glance { cache: &self.cache, routes: self.routes.current(), now }
     }
 
     /// Answers a question that [`probe`](Self::probe) missed, within the upstream time-out. Equal questions share one
@@ -296,10 +303,12 @@ impl Resolver {
         };
         self.routes.destinations().into_iter().map(standing).collect()
     }
+}
 
-    fn key<'a>(&self, lookup: &Lookup<'a>) -> Key<'a> {
-        let route = self.routes.id(lookup);
-        Key { name: lookup.name, record_type: lookup.record_type, dnssec: lookup.dnssec, route }
+impl Glance<'_> {
+    /// What [`Resolver::probe`] says.
+    pub(crate) fn probe(&self, lookup: &Lookup<'_>) -> Probe {
+        self.cache.probe(self.routes.key(lookup), self.now)
     }
 }
 
@@ -347,7 +356,7 @@ impl Resolver {
     /// Joins the flight of an equal question or starts one. Comes back at once if that is not needed, since the answer
     /// came between, or not possible.
     fn board(&self, lookup: OwnedLookup, occasion: Occasion, now: Instant) -> Result<Boarding<Voyage>, Resolution> {
-        let key = (lookup.question.clone(), self.routes.id(&lookup.as_lookup()));
+        let key = (lookup.question.clone(), self.routes.current().id(&lookup.as_lookup()));
         let boarding = self.flights.board(key, || {
             if occasion == Occasion::Miss {
                 self.known(&lookup, now)?;
@@ -368,7 +377,7 @@ impl Resolver {
 
     /// What the cache has come to know since it was probed.
     fn known(&self, lookup: &OwnedLookup, now: Instant) -> Result<(), Resolution> {
-        match self.probe_at(&lookup.as_lookup(), now) {
+        match self.glance(now).probe(&lookup.as_lookup()) {
             Probe::Hit(held) => Err(Resolution::Answer(held)),
             Probe::Failed(failure) => Err(Resolution::Failed(failure)),
             Probe::Miss => Ok(()),
@@ -377,7 +386,7 @@ impl Resolver {
 
     fn turn_away(&self, lookup: &OwnedLookup) -> Resolution {
         self.totals.busy.fetch_add(1, Ordering::Relaxed);
-        self.stale_or(self.key(&lookup.as_lookup()), Failure::Busy)
+        self.stale_or(self.routes.current().key(&lookup.as_lookup()), Failure::Busy)
     }
 
     /// Asks the servers in a task.

@@ -5,9 +5,10 @@ use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use foldhash::fast::RandomState;
 
+use super::cache::Key;
 use super::encrypted::{Encrypted, host_trust};
 use super::exchange::Plain;
 use super::own::Own;
@@ -25,6 +26,12 @@ pub(super) struct Routes {
     known: Mutex<HashMap<UpstreamServer, Arc<Server>>>,
     own: Own,
     hasher: RandomState,
+}
+
+/// The routes of one moment.
+pub(super) struct Current<'r> {
+    table: Guard<Arc<Table>>,
+    hasher: &'r RandomState,
 }
 
 /// A generation of routes; another one takes its place when the host's own servers change.
@@ -72,14 +79,9 @@ impl Routes {
         self.table.load().default.servers.is_empty()
     }
 
-    /// What tells answers from different servers apart in the cache. Changes with the host's servers: another network
-    /// may have other answers.
-    pub(super) fn id(&self, lookup: &Lookup<'_>) -> u64 {
-        if !lookup.servers.is_empty() {
-            return self.hasher.hash_one(lookup.servers);
-        }
-        let table = self.table.load();
-        table.route(lookup.name).unwrap_or(&table.default).id
+    /// What the routes are now.
+    pub(super) fn current(&self) -> Current<'_> {
+        Current { table: self.table.load(), hasher: &self.hasher }
     }
 
     /// Whether a route or a service's own servers answer.
@@ -187,6 +189,22 @@ impl Routes {
     /// What is under the lock is whole between any two statements.
     fn lock(&self) -> MutexGuard<'_, HashMap<UpstreamServer, Arc<Server>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Current<'_> {
+    /// Where the cache holds the answer to a question.
+    pub(super) fn key<'a>(&self, lookup: &Lookup<'a>) -> Key<'a> {
+        Key { name: lookup.name, record_type: lookup.record_type, dnssec: lookup.dnssec, route: self.id(lookup) }
+    }
+
+    /// What tells answers from different servers apart in the cache. Changes with the host's servers: another network
+    /// may have other answers.
+    pub(super) fn id(&self, lookup: &Lookup<'_>) -> u64 {
+        if !lookup.servers.is_empty() {
+            return self.hasher.hash_one(lookup.servers);
+        }
+        self.table.route(lookup.name).unwrap_or(&self.table.default).id
     }
 }
 

@@ -305,7 +305,7 @@ async fn the_system_is_followed_and_a_host_between_networks_keeps_its_servers() 
     let root = tempfile::tempdir().unwrap();
     write_resolv_conf(root.path(), "nameserver 192.0.2.53\n");
     let resolver = start_system(root.path(), &[]).unwrap();
-    let route = resolver.routes.id(&lookup("registry.example").as_lookup());
+    let route = resolver.routes.current().id(&lookup("registry.example").as_lookup());
     for (text, servers) in [("nameserver 192.0.2.54\n", "192.0.2.54:53"), ("", "192.0.2.54:53")] {
         write_resolv_conf(root.path(), text);
         for _ in 0..3 {
@@ -313,5 +313,9 @@ async fn the_system_is_followed_and_a_host_between_networks_keeps_its_servers() 
         }
         assert_eq!(default_servers(&resolver), [servers], "{text:?}");
     }
-    assert_ne!(resolver.routes.id(&lookup("registry.example").as_lookup()), route, "another network, another cache");
+    assert_ne!(
+        resolver.routes.current().id(&lookup("registry.example").as_lookup()),
+        route,
+        "another network, another cache"
+    );
 }

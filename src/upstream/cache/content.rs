@@ -20,7 +20,7 @@ pub struct Content {
 impl Resolver {
     /// What is held of a question.
     pub fn content(&self, lookup: &Lookup<'_>) -> Content {
-        self.cache.content(self.key(lookup))
+        self.cache.content(self.routes.current().key(lookup))
     }
 
     /// Holds a server's response to this question as one that came `age` ago.
@@ -30,14 +30,16 @@ impl Resolver {
     pub fn hold(&self, lookup: &Lookup<'_>, response: &[u8], age: Duration) -> Result<(), Fault> {
         let answer = Arc::new(Answer::parse(response, lookup, self.max_ttl)?);
         let now = Instant::now();
-        self.cache.store(self.key(lookup), &answer, now.checked_sub(age).unwrap_or(now));
+        self.cache.store(self.routes.current().key(lookup), &answer, now.checked_sub(age).unwrap_or(now));
         Ok(())
     }
 
     /// Remembers for so long that the servers failed to answer this question.
     pub fn hold_failure(&self, lookup: &Lookup<'_>, failure: Failure, lasts: Duration) {
         let until = Instant::now() + lasts;
-        self.cache.update(self.key(lookup), |slot| slot.failure = Some(Box::new(Failed { failure, until, lasts })));
+        self.cache.update(self.routes.current().key(lookup), |slot| {
+            slot.failure = Some(Box::new(Failed { failure, until, lasts }));
+        });
     }
 }
 

@@ -29,6 +29,7 @@ use super::wire::{CLASS_IN, Header, Malformed, Query, rtype};
 use super::{Peer, Transport};
 use crate::config::{Ancestors, Settings};
 use crate::event::latency::Source;
+use crate::event::tally::Ledger;
 use crate::event::{Decision, EventSink};
 use crate::name::{DomainName, NameBuf};
 use crate::net::counter::Counter;
@@ -59,13 +60,14 @@ pub struct Pipeline {
     in_flight: Arc<Semaphore>,
 }
 
-/// Packets that came together, and are answered by one snapshot as of one moment: policy, routes and clock are read once
-/// for all of them.
+/// Packets that came together, and are answered by one snapshot as of one moment: policy, routes and clock are read, and
+/// the tally is opened, once for all of them. A thread has one at a time.
 pub struct Batch<'p> {
     pipeline: &'p Pipeline,
     policy: Guard<Arc<InForce>>,
     now: Instant,
     cache: Glance<'p>,
+    ledger: Ledger<'p>,
 }
 
 /// What became of a packet.
@@ -134,20 +136,27 @@ impl Pipeline {
 
     /// Begins to answer packets that came at `now`.
     pub fn batch(&self, now: Instant) -> Batch<'_> {
-        Batch { pipeline: self, policy: self.policy.current(), now, cache: self.resolver.glance(now) }
+        Batch {
+            pipeline: self,
+            policy: self.policy.current(),
+            now,
+            cache: self.resolver.glance(now),
+            ledger: self.events.tallies().open(),
+        }
     }
 
     /// Answers a packet that came alone, as [`Batch::answer`] does: what it took is counted at once.
     pub fn answer(&self, packet: &[u8], peer: &Peer, out: &mut Vec<u8>) -> Step {
         let now = Instant::now();
-        let step = self.batch(now).answer(packet, peer, out);
-        self.settle(now.elapsed());
+        let batch = self.batch(now);
+        let step = batch.answer(packet, peer, out);
+        batch.ledger.settle(now.elapsed());
         step
     }
 
     /// Says how long the answers took that this thread has given since this was last said, misses aside.
     pub fn settle(&self, took: Duration) {
-        self.events.tallies().settle(took);
+        self.events.tallies().open().settle(took);
     }
 
     fn answer_packet(&self, packet: &[u8], peer: &Peer, batch: &Batch<'_>, out: &mut Vec<u8>) -> Step {
@@ -162,7 +171,7 @@ impl Pipeline {
             Ok(query) => query,
             Err(rejection) => return self.reject(header, &rejection, peer, out),
         };
-        let mut case = Case::judge(query, peer, batch.now, &batch.policy);
+        let mut case = Case::judge(query, peer, batch.now, &batch.policy, &batch.ledger);
         if let Some((reply, counter)) = self.answer_without_asking(&case) {
             if let Some(counter) = counter {
                 counter.increment();
@@ -211,7 +220,8 @@ impl Pipeline {
         let query = miss.query(&mut room);
         // Judging is a plain function: the same snapshot says the same again.
         let now = Instant::now();
-        let mut case = Case::judge(&query, &miss.peer, now, &miss.policy);
+        let ledger = self.events.tallies().open();
+        let mut case = Case::judge(&query, &miss.peer, now, &miss.policy, &ledger);
         case.source = Source::Forwarded(now.saturating_duration_since(miss.began));
         match resolution {
             Resolution::Answer(held) => self.relay(&case, &held, out),
@@ -426,12 +436,12 @@ impl Pipeline {
 
     /// Writes the answer and tells the event.
     fn conclude(&self, case: &Case<'_>, basis: Basis<'_>, reply: &Reply<'_>, out: &mut Vec<u8>) {
-        let Case { query, peer, now, .. } = case;
+        let Case { query, peer, now, ledger, .. } = case;
         if self.writer.write(query, reply, (peer.transport, peer.address()), out) == Fit::Truncated {
             self.counters.truncated.increment();
         }
         let source = if basis.decision == Decision::Deny { Source::Denied } else { case.source };
-        self.events.tallies().add(&case.decided(&basis), source);
+        ledger.add(&case.decided(&basis), source);
         self.events.tell_message(basis.decision, || case.tapped(&basis, out));
         let event = || case.event(&basis, reply.rcode());
         self.events.tell_at(now.into_std(), basis.decision, basis.bearing, event);

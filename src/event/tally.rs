@@ -1,7 +1,8 @@
 //! How often each thing was decided, for whom: tables that the path of a query writes and an observer takes away.
 //!
 //! ```text
-//! thread ─add─▶ its own table, behind a lock that nobody else wants ─take, once a second─▶ observer
+//! thread ─open─▶ its own table, behind a lock that nobody else wants ─take, once a second─▶ observer
+//!         add, for each decision of a batch
 //! ```
 //!
 //! Each thread has a table of its own. The observer swaps it for an empty one, so that a thread that has nothing to do
@@ -11,7 +12,7 @@
 //! decides more than people and their builds ask for counts most of it so from the start: of the names under load every
 //! sixty-fourth is enough to see who asks for what, and looking each up would be a twentieth of the cost of an answer.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,9 +32,16 @@ use crate::policy::store::InForce;
 /// The tables of all threads.
 #[derive(Debug)]
 pub struct Tallies {
-    shards: Box<[Mutex<Shard>]>,
+    shards: Box<[Mutex<RefCell<Shard>>]>,
     spare: Mutex<Option<Table>>,
     hasher: RandomState,
+}
+
+/// The table of this thread, open for what it decides in one go. A thread opens one at a time: a second would wait for the
+/// first, for ever.
+pub(crate) struct Ledger<'t> {
+    shard: MutexGuard<'t, RefCell<Shard>>,
+    hasher: &'t RandomState,
 }
 
 /// One thing that was decided.
@@ -204,28 +212,9 @@ impl Default for Tallies {
 }
 
 impl Tallies {
-    /// Counts one decision. Allocates nothing but its thread's table, once.
-    pub(crate) fn add(&self, decided: &Decided<'_>, source: Source) {
-        let mut shard = self.own_shard();
-        match source {
-            Source::Forwarded(took) => shard.table.latencies.add(source, took, 1),
-            Source::Cached | Source::Denied | Source::Local => shard.pending[source.index()] += 1,
-        }
-        shard.table.add(decided, &self.hasher);
-    }
-
-    /// Counts a decision whose time is of no interest.
-    pub(crate) fn add_untimed(&self, decided: &Decided<'_>) {
-        self.own_shard().table.add(decided, &self.hasher);
-    }
-
-    /// Says how long the answers took that this thread has given since it was last said.
-    pub(crate) fn settle(&self, took: Duration) {
-        let mut shard = self.own_shard();
-        let pending = std::mem::take(&mut shard.pending);
-        for (source, count) in Source::PROMPT.into_iter().zip(pending) {
-            shard.table.latencies.add(source, took, count);
-        }
+    /// Opens the table of this thread. Nobody can take it until the ledger is dropped.
+    pub(crate) fn open(&self) -> Ledger<'_> {
+        Ledger { shard: lock(&self.shards[thread_number() % SHARDS]), hasher: &self.hasher }
     }
 
     /// Hands the table of every thread that has something to tell to `read`, and empties it.
@@ -233,7 +222,8 @@ impl Tallies {
         let mut spare = lock(&self.spare);
         for shard in &self.shards {
             let mut table = {
-                let mut shard = lock(shard);
+                let shard = lock(shard);
+                let mut shard = shard.borrow_mut();
                 if shard.table.is_empty() {
                     continue;
                 }
@@ -244,9 +234,31 @@ impl Tallies {
             *spare = Some(table);
         }
     }
+}
 
-    fn own_shard(&self) -> MutexGuard<'_, Shard> {
-        lock(&self.shards[thread_number() % SHARDS])
+impl Ledger<'_> {
+    /// Counts one decision. Allocates nothing but its thread's table, once.
+    pub(crate) fn add(&self, decided: &Decided<'_>, source: Source) {
+        let mut shard = self.shard.borrow_mut();
+        match source {
+            Source::Forwarded(took) => shard.table.latencies.add(source, took, 1),
+            Source::Cached | Source::Denied | Source::Local => shard.pending[source.index()] += 1,
+        }
+        shard.table.add(decided, self.hasher);
+    }
+
+    /// Counts a decision whose time is of no interest.
+    pub(crate) fn add_untimed(&self, decided: &Decided<'_>) {
+        self.shard.borrow_mut().table.add(decided, self.hasher);
+    }
+
+    /// Says how long the answers took that this thread has given since it was last said.
+    pub(crate) fn settle(&self, took: Duration) {
+        let mut shard = self.shard.borrow_mut();
+        let pending = std::mem::take(&mut shard.pending);
+        for (source, count) in Source::PROMPT.into_iter().zip(pending) {
+            shard.table.latencies.add(source, took, count);
+        }
     }
 }
 

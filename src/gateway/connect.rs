@@ -109,7 +109,7 @@ fn accept(
     if admission.way() != Way::Refused {
         return Ok(Announced { name, port });
     }
-    shared.events.tallies().add_untimed(&admission.decided(&policy, client, &name));
+    shared.events.tallies().open().add_untimed(&admission.decided(&policy, client, &name));
     shared.events.tell(Decision::Deny, Bearing::None, || admission.event(client, &name));
     let reason = admission.judgement.verdict;
     Err(refusal(StatusCode::FORBIDDEN, &format!("registry access to {name} is not allowed: {reason}")))

@@ -70,7 +70,7 @@ fn admit<'p>(
         return Way::Refused;
     }
     let admission = Admission::judge(policy, client, name);
-    shared.events.tallies().add_untimed(&admission.decided(policy, client, name));
+    shared.events.tallies().open().add_untimed(&admission.decided(policy, client, name));
     shared.events.tell(admission.decision(), Bearing::None, || admission.event(client, name));
     admission.way()
 }

@@ -10,7 +10,7 @@ use crate::dns::Peer;
 use crate::dns::answer::{Facts, Rcode};
 use crate::dns::wire::Query;
 use crate::event::latency::Source;
-use crate::event::tally::{Decided, Wanted};
+use crate::event::tally::{Decided, Ledger, Wanted};
 use crate::event::tap::Tapped;
 use crate::event::{Bearing, Decision, Event, EventRule, Subject};
 use crate::name::{DomainName, NameRef};
@@ -29,6 +29,8 @@ pub(super) struct Case<'a> {
     pub(super) peer: &'a Peer,
     pub(super) now: Instant,
     pub(super) policy: &'a Arc<InForce>,
+    /// Where its answer is counted.
+    pub(super) ledger: &'a Ledger<'a>,
     pub(super) judgement: Judgement<'a>,
     /// Where its answer comes from, unless it is denied.
     pub(super) source: Source,
@@ -64,10 +66,16 @@ impl fmt::Display for DeniedTarget<'_> {
 }
 
 impl<'a> Case<'a> {
-    /// Judges the question of `query` by the snapshot of `policy`.
-    pub(super) fn judge(query: &'a Query<'a>, peer: &'a Peer, now: Instant, policy: &'a Arc<InForce>) -> Self {
+    /// Judges the question of `query` by the snapshot of a policy.
+    pub(super) fn judge(
+        query: &'a Query<'a>,
+        peer: &'a Peer,
+        now: Instant,
+        policy: &'a Arc<InForce>,
+        ledger: &'a Ledger<'a>,
+    ) -> Self {
         let judgement = policy.snapshot.judge(&asker(peer), query.question.name);
-        Self { query, peer, now, policy, judgement, source: Source::Local }
+        Self { query, peer, now, policy, ledger, judgement, source: Source::Local }
     }
 
     /// What the question is judged by.

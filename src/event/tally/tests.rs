@@ -41,7 +41,7 @@ pub(crate) fn count(tallies: &Tallies, policy: &Arc<InForce>, client: IpAddr, na
         wanted: Wanted::A,
         carrier: Carrier::Udp,
     };
-    tallies.add(&decided, Source::Local);
+    tallies.open().add(&decided, Source::Local);
 }
 
 /// The rows as text, sorted.
@@ -133,8 +133,8 @@ fn what_answers_took_is_said_once_for_all_of_a_turn() {
     let (tallies, policy) = (Tallies::default(), in_force());
     count(&tallies, &policy, client(1), "registry.example");
     count(&tallies, &policy, client(1), "registry.example");
-    tallies.settle(Duration::from_micros(20));
-    tallies.settle(Duration::from_secs(9));
+    tallies.open().settle(Duration::from_micros(20));
+    tallies.open().settle(Duration::from_secs(9));
     let mut latencies = Latencies::default();
     tallies.take(|table| latencies.merge(table.latencies()));
     let (_, local) = latencies.all().find(|(source, _)| *source == "local").unwrap();

@@ -31,6 +31,8 @@ pub(crate) struct Server {
     pub(crate) begun: String,
     child: Child,
     stdout: Lines<BufReader<ChildStdout>>,
+    /// What it logged before that line and nobody has waited for yet.
+    early: Vec<String>,
     stderr: Lines<BufReader<PipeReader>>,
 }
 
@@ -106,9 +108,11 @@ impl Place {
         drop(command);
         let stdout = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut stderr = BufReader::new(stderr).lines();
-        let begun = wait(&mut stderr, "serving");
+        let mut early = Vec::new();
+        let begun = wait(&mut stderr.by_ref().inspect(|line| early.extend(line.as_ref().ok().cloned())), "serving");
+        early.pop();
         let dns = first_address(&begun);
-        Server { place: self, dns, begun, child, stdout, stderr }
+        Server { place: self, dns, begun, child, stdout, early, stderr }
     }
 }
 
@@ -140,9 +144,12 @@ impl Server {
         wait(&mut self.stdout, text)
     }
 
-    /// The next line of the log that holds `text`.
+    /// The next line of the log that holds `text`; what a start logs may come before it says that it serves, or after.
     pub(crate) fn wait_logged(&mut self, text: &str) -> String {
-        wait(&mut self.stderr, text)
+        match self.early.iter().position(|line| line.contains(text)) {
+            Some(at) => self.early.drain(..=at).next_back().unwrap(),
+            None => wait(&mut self.stderr, text),
+        }
     }
 
     /// Ends it, and starts another in the same folder.
@@ -190,7 +197,7 @@ impl Drop for Server {
     }
 }
 
-fn wait(lines: &mut Lines<impl BufRead>, text: &str) -> String {
+fn wait(lines: &mut impl Iterator<Item = std::io::Result<String>>, text: &str) -> String {
     let mut found = lines.map(Result::unwrap).filter(|line| line.contains(text));
     found.next().unwrap_or_else(|| panic!("no line with {text:?} came"))
 }

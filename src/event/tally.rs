@@ -12,6 +12,8 @@
 //! decides more than people and their builds ask for counts most of it so from the start: of the names under load every
 //! sixty-fourth is enough to see who asks for what, and looking each up would be a twentieth of the cost of an answer.
 
+mod various;
+
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
@@ -22,6 +24,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
+use self::various::Various;
 use super::Decision;
 use super::latency::{Latencies, Source};
 use crate::name::NameRef;
@@ -111,9 +114,8 @@ pub enum Carrier {
 pub struct Table {
     index: HashTable<u16>,
     rows: Vec<Row>,
-    /// Rows about nobody in particular that were counted in last, by a few bits of their facts: where most of what is
-    /// decided under load is found without a search.
-    familiar: Familiar,
+    /// What the first of the policies decided about nobody in particular: most of what is decided under load.
+    various: Various,
     /// The names of the rows, one behind the other.
     names: Vec<u8>,
     /// What rows were decided by: next to always one.
@@ -157,9 +159,19 @@ struct Row {
     hash: u64,
     client: u128,
     facts: Facts,
+    policy: u8,
     /// Where the name begins, and its length; 0: the row is about various names.
     name: (u32, u8),
     count: u32,
+}
+
+/// What a row counts; without a name it is about nobody in particular.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Subject<'n> {
+    facts: Facts,
+    policy: u8,
+    client: u128,
+    name: &'n [u8],
 }
 
 /// What two equal decisions have in common beside client and name.
@@ -167,41 +179,10 @@ struct Row {
 struct Facts {
     group: u32,
     rule: u32,
-    policy: u8,
     decision: Decision,
     reason: Reason,
     wanted: Wanted,
     carrier: Carrier,
-}
-
-/// Places of rows, plus one, each where the bits of its facts say: more than the rules that are busy within a second. Empty
-/// until there are rows.
-#[derive(Debug, Default)]
-struct Familiar(Vec<u16>);
-
-impl Familiar {
-    fn begin(&mut self) {
-        self.0.resize(1 << FAMILIAR_BITS, 0);
-    }
-
-    fn clear(&mut self) {
-        self.0.fill(0);
-    }
-
-    fn get(&self, place: usize) -> Option<usize> {
-        self.0.get(place).and_then(|at| usize::from(*at).checked_sub(1))
-    }
-
-    fn set(&mut self, place: usize, at: u16) {
-        self.0[place] = at + 1;
-    }
-
-    fn place(facts: &Facts) -> usize {
-        let Facts { group, rule, reason, wanted, .. } = *facts;
-        let mixed = rule ^ group.rotate_right(16) ^ (reason as u32) << 28 ^ (wanted as u32) << 24;
-        // Fibonacci hashing (Knuth, The Art of Computer Programming, volume 3, 6.4): the upper bits of a product.
-        (mixed.wrapping_mul(0x9e37_79b9) >> (32 - FAMILIAR_BITS)) as usize
-    }
 }
 
 impl Default for Tallies {
@@ -285,7 +266,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Table {
     /// Its rows.
     pub fn rows(&self) -> impl Iterator<Item = Counted<'_>> {
-        self.rows.iter().map(|row| self.counted(row))
+        let rows = self.rows.iter().map(|row| self.counted(&row.subject(&self.names), row.count));
+        let of_various = |facts: &Facts| Subject { facts: *facts, policy: FIRST, client: 0, name: &[] };
+        rows.chain(self.various.iter().map(move |(facts, count)| self.counted(&of_various(facts), count)))
     }
 
     /// What answers took.
@@ -299,14 +282,14 @@ impl Table {
     }
 
     fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.lost == 0 && self.latencies.is_empty()
+        self.decisions == 0 && self.lost == 0 && self.latencies.is_empty()
     }
 
     fn clear(&mut self) {
-        let Self { index, rows, familiar, names, policies, latencies, decisions, lost } = self;
+        let Self { index, rows, various, names, policies, latencies, decisions, lost } = self;
         index.clear();
         rows.clear();
-        familiar.clear();
+        various.clear();
         names.clear();
         policies.clear();
         *latencies = Latencies::default();
@@ -318,73 +301,52 @@ impl Table {
             self.lost += 1;
             return;
         };
-        let facts = Facts::of(decided, policy);
+        let facts = Facts::of(decided);
+        let various = Subject { facts, policy, client: 0, name: &[] };
         self.decisions = self.decisions.saturating_add(1);
         let is_about_somebody = self.decisions <= EACH_NAMED || self.decisions.is_multiple_of(NAMED_PART);
-        let is_counted = is_about_somebody && self.add_about(facts, number_of(decided.client), decided.name, hasher);
-        if !is_counted && !self.add_about_various(facts, hasher) {
+        let is_counted = is_about_somebody && self.count(&various.about(decided), ROWS_WITH_NAMES, hasher)
+            || policy == FIRST && self.various.add(&facts)
+            || self.count(&various, ROWS, hasher);
+        if !is_counted {
             self.lost += 1;
         }
     }
 
-    /// Counts in the row of this client and name, if there is or can be one.
-    fn add_about(&mut self, facts: Facts, client: u128, name: NameRef<'_>, hasher: &RandomState) -> bool {
-        let name = name.as_wire();
-        let hash = facts.hash(hasher, Some((client, name)));
-        if self.count(hash, &facts, client, name).is_some() {
-            return true;
-        }
-        let is_room = self.rows.len() < ROWS_WITH_NAMES && self.names.len() + name.len() <= NAME_BYTES;
-        if is_room {
-            self.insert(hash, facts, client, name);
-        }
-        is_room
-    }
-
-    /// The same in the row of nobody and nothing in particular.
-    fn add_about_various(&mut self, facts: Facts, hasher: &RandomState) -> bool {
-        let place = Familiar::place(&facts);
-        let known = self.familiar.get(place).and_then(|at| self.rows.get_mut(at));
-        if let Some(row) = known.filter(|row| row.facts == facts) {
+    /// Counts in the row of this, if there is one or `most` are not there yet.
+    fn count(&mut self, subject: &Subject<'_>, most: usize, hasher: &RandomState) -> bool {
+        let hash = subject.hash(hasher);
+        let Self { index, rows, names, .. } = self;
+        let is_same = |row: &Row| row.hash == hash && row.subject(names) == *subject;
+        if let Some(&at) = index.find(hash, |&at| is_same(&rows[usize::from(at)])) {
+            let row = &mut rows[usize::from(at)];
             row.count = row.count.saturating_add(1);
             return true;
         }
-        let hash = facts.hash(hasher, None);
-        let found = self.count(hash, &facts, 0, &[]);
-        let at = found.or_else(|| (self.rows.len() < ROWS).then(|| self.insert(hash, facts, 0, &[])));
-        if let Some(at) = at {
-            self.familiar.set(place, at);
+        let has_room = rows.len() < most && names.len() + subject.name.len() <= NAME_BYTES;
+        if has_room {
+            self.insert(hash, subject);
         }
-        at.is_some()
+        has_room
     }
 
-    /// Counts in the row of this kind, if there is one, and says which it is.
-    fn count(&mut self, hash: u64, facts: &Facts, client: u128, name: &[u8]) -> Option<u16> {
+    fn insert(&mut self, hash: u64, subject: &Subject<'_>) {
         let Self { index, rows, names, .. } = self;
-        let at = *index.find(hash, |&at| rows[usize::from(at)].is(names, (hash, facts, client, name)))?;
-        let row = &mut rows[usize::from(at)];
-        row.count = row.count.saturating_add(1);
-        Some(at)
-    }
-
-    /// Adds a row and says which it is.
-    fn insert(&mut self, hash: u64, facts: Facts, client: u128, name: &[u8]) -> u16 {
-        if self.rows.capacity() == 0 {
-            self.index.reserve(ROWS, |_| unreachable!("the index is empty"));
-            self.rows.reserve_exact(ROWS);
-            self.names.reserve_exact(NAME_BYTES);
-            self.familiar.begin();
+        if rows.capacity() == 0 {
+            index.reserve(ROWS, |_| unreachable!("the index is empty"));
+            rows.reserve_exact(ROWS);
+            names.reserve_exact(NAME_BYTES);
         }
-        let Self { index, rows, names, .. } = self;
+        let &Subject { facts, policy, client, name } = subject;
         let at = u16::try_from(rows.len()).expect("a table has fewer rows than a u16 counts");
         let start = u32::try_from(names.len()).expect("the names of a table take less than a u32 counts");
         let length = u8::try_from(name.len()).expect("a name has at most 255 bytes");
         names.extend_from_slice(name);
-        rows.push(Row { hash, client, facts, name: (start, length), count: 1 });
+        rows.push(Row { hash, client, facts, policy, name: (start, length), count: 1 });
         index.insert_unique(hash, at, |&at| rows[usize::from(at)].hash);
-        at
     }
 
+    /// `None`: there is no room for so many policies.
     fn policy_number(&mut self, policy: &Arc<InForce>) -> Option<u8> {
         let known = self.policies.iter().position(|known| Arc::ptr_eq(known, policy));
         let number = known.or_else(|| {
@@ -397,11 +359,12 @@ impl Table {
         number.and_then(|number| u8::try_from(number).ok())
     }
 
-    fn counted(&self, row: &Row) -> Counted<'_> {
-        let Facts { group, rule, policy, decision, reason, wanted, carrier } = row.facts;
-        let about = row.name_in(&self.names).map(|name| (address_of(row.client), NameRef::of_valid(name)));
+    fn counted<'t>(&'t self, subject: &Subject<'t>, count: u32) -> Counted<'t> {
+        let &Subject { facts, policy, client, name } = subject;
+        let Facts { group, rule, decision, reason, wanted, carrier } = facts;
+        let about = (!name.is_empty()).then(|| (address_of(client), NameRef::of_valid(name)));
         let policy = &self.policies[usize::from(policy)];
-        Counted { policy, about, decision, reason, wanted, carrier, count: row.count.into(), group, rule }
+        Counted { policy, about, decision, reason, wanted, carrier, count: count.into(), group, rule }
     }
 }
 
@@ -418,35 +381,37 @@ impl<'t> Counted<'t> {
 }
 
 impl Row {
-    fn is(&self, names: &[u8], (hash, facts, client, name): (u64, &Facts, u128, &[u8])) -> bool {
-        let own = self.name_in(names).unwrap_or_default();
-        self.hash == hash && self.client == client && self.facts == *facts && own == name
+    fn subject<'n>(&self, names: &'n [u8]) -> Subject<'n> {
+        let (start, length) = (self.name.0 as usize, usize::from(self.name.1));
+        Subject { facts: self.facts, policy: self.policy, client: self.client, name: &names[start..start + length] }
+    }
+}
+
+impl<'n> Subject<'n> {
+    /// The same about this client and name.
+    fn about(&self, decided: &Decided<'n>) -> Self {
+        Self { client: number_of(decided.client), name: decided.name.as_wire(), ..*self }
     }
 
-    fn name_in<'n>(&self, names: &'n [u8]) -> Option<&'n [u8]> {
-        let (start, length) = (self.name.0 as usize, usize::from(self.name.1));
-        (length > 0).then(|| &names[start..start + length])
+    fn hash(&self, hasher: &RandomState) -> u64 {
+        let Facts { group, rule, decision, reason, wanted, carrier } = self.facts;
+        let words = [self.policy, decision as u8, reason as u8, wanted as u8, carrier as u8, 0, 0, 0];
+        let mut hasher = hasher.build_hasher();
+        hasher.write_u64(u64::from(group) << 32 | u64::from(rule));
+        hasher.write_u64(u64::from_le_bytes(words));
+        if !self.name.is_empty() {
+            hasher.write_u128(self.client);
+            hasher.write(self.name);
+        }
+        hasher.finish()
     }
 }
 
 impl Facts {
-    fn of(decided: &Decided<'_>, policy: u8) -> Self {
+    fn of(decided: &Decided<'_>) -> Self {
         let &Decided { group, decision, reason, rule, wanted, carrier, .. } = decided;
         let (group, rule) = (group.map_or(NONE, GroupRef::number), rule.map_or(NONE, RuleRef::number));
-        Self { group, rule, policy, decision, reason, wanted, carrier }
-    }
-
-    fn hash(&self, hasher: &RandomState, about: Option<(u128, &[u8])>) -> u64 {
-        let Self { group, rule, policy, decision, reason, wanted, carrier } = *self;
-        let words = [policy, decision as u8, reason as u8, wanted as u8, carrier as u8, 0, 0, 0];
-        let mut hasher = hasher.build_hasher();
-        hasher.write_u64(u64::from(group) << 32 | u64::from(rule));
-        hasher.write_u64(u64::from_le_bytes(words));
-        if let Some((client, name)) = about {
-            hasher.write_u128(client);
-            hasher.write(name);
-        }
-        hasher.finish()
+        Self { group, rule, decision, reason, wanted, carrier }
     }
 }
 
@@ -526,12 +491,12 @@ const ROWS_WITH_NAMES: usize = ROWS / 4 * 3;
 const EACH_NAMED: u32 = 4096;
 /// Of the rest, one in so many is.
 const NAMED_PART: u32 = 64;
-/// 4,096 places, for some thousand rules: 8 kB.
-const FAMILIAR_BITS: u32 = 12;
 /// Names are about 30 bytes long.
 const NAME_BYTES: usize = 128 * 1024;
 /// Policies in force within a second, with what is still judged by one of before.
 const POLICIES: usize = 4;
+/// The policy that all of a second is decided by, but for the second of a change.
+const FIRST: u8 = 0;
 /// The number of no group and of no rule.
 const NONE: u32 = u32::MAX;
 

@@ -118,6 +118,21 @@ fn of_what_a_thread_under_load_decides_all_is_counted_and_one_in_sixty_four_with
 }
 
 #[test]
+fn what_two_policies_decide_under_load_is_kept_apart() {
+    let (tallies, before, after) = (Tallies::default(), in_force(), in_force());
+    for number in 0..2 * EACH_NAMED {
+        count(&tallies, if number.is_multiple_of(2) { &before } else { &after }, client(1), "registry.example");
+    }
+    let mut counted = [0, 0];
+    tallies.take(|table| {
+        for row in table.rows() {
+            counted[usize::from(Arc::ptr_eq(row.policy, &after))] += row.count;
+        }
+    });
+    assert_eq!(counted, [u64::from(EACH_NAMED); 2]);
+}
+
+#[test]
 fn more_policies_than_a_table_has_room_for_are_counted_as_lost() {
     let tallies = Tallies::default();
     for _ in 0..POLICIES + 2 {

@@ -137,7 +137,7 @@ class Setup:
     binaries: dict
 
 
-def pullgate(setup, queries="off", binary=None):
+def pullgate(setup, queries="off", binary=None, more=""):
     policy = setup.folder / "policy.d"
     policy.mkdir()
     hosts = [*setup.data.exact, *(f"*.{suffix}" for suffix in setup.data.suffixes)]
@@ -158,12 +158,23 @@ listen = "127.0.0.1:0"
 queries = "{queries}"
 [control]
 socket = "{setup.folder / "sock"}"
-""")
+{more}""")
     return [str(binary or setup.binaries["pullgate"]), "serve", "--config", path]
 
 
 def pullgate_logging(setup):
     return pullgate(setup, queries="denied")
+
+
+def pullgate_watched(setup):
+    """Everything that tells of questions, but what writes each of them out: the query log of all, and dnstap."""
+    return pullgate(setup, queries="denied", more="""\
+[page]
+listen = "127.0.0.1:0"
+[[signal]]
+command = ["/bin/true"]
+on = ["refused", "degraded", "upstream-down", "new-denied-name", "expiring"]
+""")
 
 
 def another_pullgate(path):
@@ -334,6 +345,7 @@ def debian(command, package, tool, option):
 ALL = {
     "pullgate": Kind(pullgate, builds="pullgate"),
     "pullgate-logging": Kind(pullgate_logging, builds="pullgate"),
+    "pullgate-watched": Kind(pullgate_watched, builds="pullgate"),
     "echo": Kind(echo, builds="echo", judges=False),
     "plain-hickory": Kind(plain_hickory, builds="plain_hickory", peer=True),
     "unbound": debian(unbound, "unbound", "unbound", "-V"),

@@ -188,10 +188,9 @@ impl Snapshot {
     /// The best rule of each sort that matches `name`.
     fn find(&self, group: Option<u32>, name: &Tails<'_>) -> Found<'_> {
         let mut found = Found::default();
-        let group = apart::written(group);
         self.matcher.visit(name, |rule| {
             let entry = self.entry_of(rule);
-            let sort = match (entry.kind, self.grants[entry.grant as usize].includes(group)) {
+            let sort = match (entry.kind, self.grants(entry, group)) {
                 (EntryKind::Deny, true) => &mut found.deny,
                 (EntryKind::Deny, false) => return,
                 (EntryKind::Registry | EntryKind::Service, true) => &mut found.allow,

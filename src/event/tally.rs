@@ -267,8 +267,8 @@ impl Table {
     /// Its rows.
     pub fn rows(&self) -> impl Iterator<Item = Counted<'_>> {
         let rows = self.rows.iter().map(|row| self.counted(&row.subject(&self.names), row.count));
-        let of_various = |facts: &Facts| Subject { facts: *facts, policy: FIRST, client: 0, name: &[] };
-        rows.chain(self.various.iter().map(move |(facts, count)| self.counted(&of_various(facts), count)))
+        let various = self.various.iter();
+        rows.chain(various.map(|(facts, count)| self.counted(&Subject::nobody(*facts, FIRST), count)))
     }
 
     /// What answers took.
@@ -302,12 +302,12 @@ impl Table {
             return;
         };
         let facts = Facts::of(decided);
-        let various = Subject { facts, policy, client: 0, name: &[] };
+        let nobody = Subject::nobody(facts, policy);
         self.decisions = self.decisions.saturating_add(1);
         let is_about_somebody = self.decisions <= EACH_NAMED || self.decisions.is_multiple_of(NAMED_PART);
-        let is_counted = is_about_somebody && self.count(&various.about(decided), ROWS_WITH_NAMES, hasher)
+        let is_counted = is_about_somebody && self.count(&nobody.about(decided), ROWS_WITH_NAMES, hasher)
             || policy == FIRST && self.various.add(&facts)
-            || self.count(&various, ROWS, hasher);
+            || self.count(&nobody, ROWS, hasher);
         if !is_counted {
             self.lost += 1;
         }
@@ -388,6 +388,11 @@ impl Row {
 }
 
 impl<'n> Subject<'n> {
+    /// Nobody in particular.
+    fn nobody(facts: Facts, policy: u8) -> Self {
+        Self { facts, policy, client: 0, name: &[] }
+    }
+
     /// The same about this client and name.
     fn about(&self, decided: &Decided<'n>) -> Self {
         Self { client: number_of(decided.client), name: decided.name.as_wire(), ..*self }

@@ -98,6 +98,10 @@ class Pullgate:
         """What `pullgate status --json` says."""
         return json.loads(self.command("status", "--json").stdout)
 
+    def generation(self):
+        """The number of the policy in force."""
+        return self.status()["generation"]
+
     def entries(self, since=0, name=None):
         """What `pullgate log --json` says: entries with a number above `since`, oldest first; of a name, if it is given."""
         only = ["--name", name] if name else []

@@ -83,13 +83,15 @@ def sh(command, **keywords):
 def run_cases(cases, open_stage, scratch, logs):
     """Runs the cases one after another, each with the `Stage` that `open_stage(folder)` makes; returns the exit code."""
     signal.signal(signal.SIGALRM, on_alarm)
-    failed = []
+    failed = {}
     for number, each in enumerate(cases, 1):
-        if not run_case(each, open_stage, scratch / each.name, logs, f"[{number}/{len(cases)}]"):
-            failed.append(each.name)
+        if error := run_case(each, open_stage, scratch / each.name, logs, f"[{number}/{len(cases)}]"):
+            failed[each.name] = error
     print(f"{len(cases) - len(failed)} passed, {len(failed)} failed")
+    for name, error in failed.items():
+        print(indent(f"failed: {name}: {error}"))
     if failed:
-        print(f"failed: {' '.join(failed)}\nlogs: {logs}")
+        print(f"logs: {logs}")
     return 1 if failed else 0
 
 
@@ -98,7 +100,7 @@ def on_alarm(*_):
 
 
 def run_case(each, open_stage, folder, logs, progress):
-    """Runs one case in a fresh folder; says how it went; keeps its folder if it failed."""
+    """Runs one case in a fresh folder; says how it went; keeps its folder if it failed, and returns why."""
     start = time.monotonic()
     folder.mkdir(parents=True)
     stage = open_stage(folder)
@@ -119,7 +121,7 @@ def run_case(each, open_stage, folder, logs, progress):
         print(indent(stage.last_words()), flush=True)
         shutil.copytree(folder, logs / each.name, dirs_exist_ok=True, ignore=only_text)
     shutil.rmtree(folder, ignore_errors=True)
-    return not error
+    return error and f"{type(error).__name__}: {error}"
 
 
 def only_text(folder, names):

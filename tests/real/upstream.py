@@ -70,9 +70,13 @@ class Fake(threading.Thread):
             threading.Thread(target=self.answer, args=(packet, client), daemon=True).start()
 
     def answer(self, packet, client):
-        """Sends the responses, from a thread of its own: a slow one holds up nobody."""
+        """Sends the responses, from a thread of its own: a slow one holds up nobody, and when all is over it is not missed."""
         for response in self.respond(packet):
-            self.socket.sendto(response, client)
+            try:
+                self.socket.sendto(response, client)
+            except OSError:
+                if not self.stopping:
+                    raise
 
     def names(self):
         """The names it was asked, each once."""

@@ -88,7 +88,7 @@ pub fn check_image(
     let ImageQuestion { image, access, on_behalf } = question;
     let judgement = judge(snapshot, on_behalf, image.registry.as_name())?;
     let host = host_report(snapshot, judgement, &image.registry);
-    let report = CheckReport { name: image.to_string(), access: Some(access_word(*access).to_owned()), ..host };
+    let report = CheckReport { name: image.to_string(), access: Some(access.word().to_owned()), ..host };
     Ok(match image_rules(snapshot, judgement, on_behalf) {
         Some(rules) => image_report(report, rules, question, badge),
         None => uninspected_report(report, judgement.verdict, image),
@@ -129,13 +129,12 @@ fn host_report(snapshot: &Snapshot, judgement: Judgement<'_>, name: &DomainName)
 
 /// The images of the registry whose name was judged; `None`: its requests are not looked into.
 fn image_rules<'s>(snapshot: &'s Snapshot, judgement: Judgement<'s>, on_behalf: &OnBehalf) -> Option<ImageRules<'s>> {
-    let Verdict::Allow(Permit::Rule(rule)) = judgement.verdict else { return None };
     let client = match on_behalf {
         OnBehalf::Client(client) => *client,
         // Whoever of the group it is: an address that no exemption of single clients holds.
         OnBehalf::Group(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
     };
-    (rule.data_path() == DataPath::Inspect).then(|| snapshot.image_rules(rule, judgement.group, client))
+    snapshot.inspected_images(judgement, client)
 }
 
 /// The report on an image whose registry is not inspected: what holds for its name holds for it.
@@ -164,16 +163,14 @@ fn image_report(
     let badge = badge.filter(|_| is_undecided);
     // A namespace of which nothing is known counts as anybody's, here and in the gateway.
     let verdict = rules.judge(repository, access, badge.or(Some(Badge::Unbadged)));
-    let (word, reason, hint) = match verdict {
-        ImageVerdict::Allow(permit) => (VerdictWord::Allow, permit.to_string(), None),
-        ImageVerdict::Deny(denial) => (VerdictWord::Deny, denial.to_string(), image_hint(rules, denial, &report)),
-        ImageVerdict::Audit(denial) => (VerdictWord::Audit, denial.to_string(), image_hint(rules, denial, &report)),
-        ImageVerdict::NeedsBadge => (VerdictWord::Deny, "the namespace's badge is not known".to_owned(), None),
+    let hint = match verdict {
+        ImageVerdict::Deny(denial) | ImageVerdict::Audit(denial) => image_hint(rules, denial, &report),
+        ImageVerdict::Allow(_) | ImageVerdict::NeedsBadge => None,
     };
     CheckReport {
-        verdict: word,
-        reason,
-        rule: verdict.key().map(|key| RuleReport::new(key.to_string(), Some(key.place().clone()))),
+        verdict: verdict.into(),
+        reason: verdict.to_string(),
+        rule: verdict.key().map(key_report),
         category: rules.category(repository, badge).map(|category| category.word().to_owned()),
         badge,
         note: (is_undecided && badge.is_none()).then(|| badge_note(rules, question)),
@@ -213,13 +210,6 @@ fn image_hint(rules: ImageRules<'_>, denial: ImageDenial<'_>, report: &CheckRepo
     }
 }
 
-fn access_word(access: Access) -> &'static str {
-    match access {
-        Access::Pull => "pull",
-        Access::Push => "push",
-    }
-}
-
 /// The effective policy; `generation` if it is in force.
 pub fn policy(snapshot: &Snapshot, generation: Option<u64>) -> PolicyReport {
     PolicyReport {
@@ -241,8 +231,23 @@ impl From<Verdict<'_>> for VerdictWord {
     }
 }
 
+impl From<ImageVerdict<'_>> for VerdictWord {
+    fn from(verdict: ImageVerdict<'_>) -> Self {
+        match verdict {
+            ImageVerdict::Allow(_) => Self::Allow,
+            ImageVerdict::Deny(_) | ImageVerdict::NeedsBadge => Self::Deny,
+            ImageVerdict::Audit(_) => Self::Audit,
+        }
+    }
+}
+
 pub(super) fn rule_report(rule: RuleRef<'_>) -> RuleReport {
     RuleReport::new(rule.pattern().to_string(), rule.place())
+}
+
+/// A key of an `[[images]]` as the rule that decided.
+fn key_report(key: &Key) -> RuleReport {
+    RuleReport::new(key.to_string(), Some(key.place().clone()))
 }
 
 fn group_report(group: GroupRef<'_>) -> GroupReport {

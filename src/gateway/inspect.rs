@@ -207,7 +207,7 @@ impl Session {
             let Some(rules) = self.rules(policy)? else { return Ok(()) };
             verdict = rules.judge(repository, access, Some(badge));
         }
-        self.conclude(policy, verdict, repository.as_str(), access_word(access))
+        self.conclude(policy, verdict, repository.as_str(), access.word())
     }
 
     async fn badge(&self, repository: &Repository, may_ask: bool) -> Badge {
@@ -351,13 +351,6 @@ enum SendError {
 fn with_cause(error: &hyper::Error) -> String {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
     format!("{error}{}", cause.unwrap_or_default())
-}
-
-fn access_word(access: Access) -> &'static str {
-    match access {
-        Access::Pull => "pull",
-        Access::Push => "push",
-    }
 }
 
 /// Path and query as they were sent.

@@ -16,6 +16,8 @@
 //!
 //! Under audit, the table's own or the group's, every denial becomes an audit.
 
+mod words;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -24,7 +26,8 @@ use ipnet::IpNet;
 
 use crate::diagnostic::Place;
 use crate::policy::apart;
-use crate::policy::document::{BadgeLookup, Mode, Permission};
+use crate::policy::document::{BadgeLookup, DataPath, Mode, Permission};
+use crate::policy::judge::{Judgement, Permit, Verdict};
 use crate::policy::repository::{Repository, RepositoryPattern};
 use crate::policy::snapshot::{Entry, GroupRef, RuleRef, Snapshot};
 
@@ -38,7 +41,7 @@ pub enum Access {
 }
 
 /// What Docker Hub says of a namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Badge {
     /// A verified publisher.
@@ -222,6 +225,13 @@ impl Snapshot {
         }
     }
 
+    /// The images of the registry whose name was judged so, for the client at an address; `None`: its requests are not
+    /// looked into.
+    pub fn inspected_images<'s>(&'s self, judgement: Judgement<'s>, client: IpAddr) -> Option<ImageRules<'s>> {
+        let Verdict::Allow(Permit::Rule(rule)) = judgement.verdict else { return None };
+        (rule.data_path() == DataPath::Inspect).then(|| self.image_rules(rule, judgement.group, client))
+    }
+
     /// All `[[images]]` in force, in file order.
     pub fn images(&self) -> impl Iterator<Item = ImagesRef<'_>> {
         self.images.list.iter().map(|table| ImagesRef { snapshot: self, table })
@@ -381,6 +391,11 @@ impl<'s> ImageRules<'s> {
         }
     }
 
+    /// Whether it is the table itself that is under audit.
+    pub fn is_on_trial(self) -> bool {
+        self.table.is_some_and(|table| table.mode == Mode::Audit)
+    }
+
     /// Whether the Hub may be asked for badges.
     pub fn looks_up_badges(self) -> bool {
         self.hub().is_some_and(|hub| hub.badges.0 == BadgeLookup::Lookup)
@@ -451,6 +466,15 @@ impl<'s> ImageVerdict<'s> {
         }
     }
 
+    /// Why, in a word for metrics and machine-readable output.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Allow(permit) => permit.word(),
+            Self::Deny(denial) | Self::Audit(denial) => denial.word(),
+            Self::NeedsBadge => "no-badge",
+        }
+    }
+
     /// The key that decided.
     pub fn key(self) -> Option<&'s Key> {
         match self {
@@ -485,19 +509,30 @@ impl<'s> ImagesRef<'s> {
 
     /// Every key that decides something, each value of a list once, in the order of the rows and of the files.
     pub fn keys(self) -> Vec<&'s Key> {
+        self.keys_by_use().concat()
+    }
+
+    /// Those of them that are written and that a verdict can name: what tells whose an image is, none names.
+    pub fn rules(self) -> Vec<&'s Key> {
+        let [deciding, _, listings] = self.keys_by_use();
+        deciding.into_iter().chain(listings).filter(|key| key.value.is_some()).collect()
+    }
+
+    /// What decides on an image, what tells whose it is, and what decides on lists of repositories.
+    fn keys_by_use(self) -> [Vec<&'s Key>; 3] {
         let ImageTable { hub, organizations, allow, deny, push, exempt, catalog, search, .. } = self.table;
-        let mut keys: Vec<&Key> = exempt.iter().map(|(_, key)| key).collect();
+        let mut deciding: Vec<&Key> = exempt.iter().map(|(_, key)| key).collect();
         for list in [deny, push, allow] {
-            keys.extend(sorted(list.keys()));
+            deciding.extend(sorted(list.keys()));
         }
-        keys.extend(sorted(organizations.values()));
+        deciding.extend(sorted(organizations.values()));
+        let mut telling = Vec::new();
         if let Some(Hub { official, verified_publishers, sponsored_oss, community, publishers, badges }) = hub {
-            keys.extend([official, verified_publishers, sponsored_oss, community].map(|ruling| &ruling.key));
-            keys.extend(sorted(publishers.values().map(|(_, key)| key)));
-            keys.push(&badges.1);
+            deciding.extend([official, verified_publishers, sponsored_oss, community].map(|ruling| &ruling.key));
+            telling.extend(sorted(publishers.values().map(|(_, key)| key)));
+            telling.push(&badges.1);
         }
-        keys.extend([catalog, search].map(|ruling| &ruling.key));
-        keys
+        [deciding, telling, [catalog, search].map(|ruling| &ruling.key).into()]
     }
 }
 
@@ -507,66 +542,6 @@ fn sorted<'s>(keys: impl Iterator<Item = &'s Key>) -> Vec<&'s Key> {
     keys.sort_unstable_by(|a, b| (&a.place, &a.value).cmp(&(&b.place, &b.value)));
     keys.dedup();
     keys
-}
-
-impl<'s> ImagePermit<'s> {
-    /// One word for metrics and machine-readable output.
-    pub fn word(self) -> &'static str {
-        match self.ground {
-            Ground::Exempt => "exempt",
-            Ground::Push => "push",
-            Ground::Allow => "allow",
-            Ground::Organization => "organization",
-            Ground::Category(category) => category.word(),
-            Ground::Listing(listing) => listing.word(),
-        }
-    }
-
-    /// The key that decided.
-    pub fn key(self) -> &'s Key {
-        self.key
-    }
-
-    /// Where that is written.
-    pub fn place(self) -> Option<Place> {
-        Some(self.key.place.clone())
-    }
-}
-
-impl<'s> ImageDenial<'s> {
-    /// One word for metrics and machine-readable output.
-    pub fn word(self) -> &'static str {
-        match self.cause {
-            Cause::NoTable => "no-images",
-            Cause::Listed => "listed",
-            Cause::Push => "push",
-            Cause::Category(category) => category.word(),
-            Cause::Unlisted => "unlisted",
-            Cause::Listing(listing) => listing.word(),
-        }
-    }
-
-    /// The key that decided; of what no key allows, the table.
-    pub fn key(self) -> Option<&'s Key> {
-        self.key
-    }
-
-    /// Where that is written; `None`: no table is for the client.
-    pub fn place(self) -> Option<Place> {
-        self.key.map(|key| key.place.clone())
-    }
-
-    /// The line of the table with which the request would be let through; `None`: it is denied by name, or there is no
-    /// table.
-    pub fn remedy(self) -> Option<String> {
-        let repository = self.repository.map(Repository::as_str).unwrap_or_default();
-        match self.cause {
-            Cause::NoTable | Cause::Listed => None,
-            Cause::Push => Some(format!("push = [\"{repository}\"]")),
-            Cause::Unlisted | Cause::Category(Category::Community) => Some(format!("allow = [\"{repository}\"]")),
-            Cause::Category(_) | Cause::Listing(_) => self.key.map(|key| format!("{} = \"allow\"", key.name)),
-        }
-    }
 }
 
 impl Key {
@@ -583,89 +558,6 @@ impl Key {
     /// Where it is written; of a key that is not written, its table.
     pub fn place(&self) -> &Place {
         &self.place
-    }
-}
-
-impl Category {
-    /// One word for metrics and machine-readable output.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Official => "official",
-            Self::VerifiedPublisher => "verified-publisher",
-            Self::SponsoredOss => "sponsored-oss",
-            Self::Community => "community",
-        }
-    }
-}
-
-impl Listing {
-    /// One word for metrics and machine-readable output.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Catalog => "catalog",
-            Self::Search => "search",
-        }
-    }
-}
-
-impl fmt::Display for Key {
-    /// As it may be written: `allow = "prom/*"`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.value, self.name) {
-            (Some(value), TABLE) => write!(f, "[[{TABLE}]] of {value}"),
-            (Some(value), name) => write!(f, "{name} = \"{value}\""),
-            (None, name) => write!(f, "{name} is not written"),
-        }
-    }
-}
-
-impl fmt::Display for Category {
-    /// What people call its images.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Official => "official images",
-            Self::VerifiedPublisher => "verified publisher images",
-            Self::SponsoredOss => "sponsored open source images",
-            Self::Community => "community images",
-        })
-    }
-}
-
-impl fmt::Display for Listing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Catalog => "listing repositories",
-            Self::Search => "searching",
-        })
-    }
-}
-
-impl fmt::Display for ImagePermit<'_> {
-    /// The reason, in a few words.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.ground {
-            Ground::Exempt => f.write_str("the client is exempt"),
-            Ground::Push => f.write_str("the repository may be pushed to"),
-            Ground::Allow => f.write_str("the repository is allowed"),
-            Ground::Organization => f.write_str("images of the organization are allowed"),
-            Ground::Category(category) => write!(f, "{category} are allowed"),
-            Ground::Listing(listing) => write!(f, "{listing} is allowed"),
-        }
-    }
-}
-
-impl fmt::Display for ImageDenial<'_> {
-    /// The reason, in a few words: what follows "image access denied: ".
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let subject = self.repository.map_or(self.registry, Repository::as_str);
-        match self.cause {
-            Cause::NoTable => write!(f, "no images of {} are allowed to this client", self.registry),
-            Cause::Listed => write!(f, "{subject} is denied"),
-            Cause::Push => write!(f, "push to {subject} not allowed"),
-            Cause::Category(category) => write!(f, "{category} not allowed"),
-            Cause::Unlisted => write!(f, "{subject} is not among the allowed repositories"),
-            Cause::Listing(listing) => write!(f, "{listing} not allowed"),
-        }
     }
 }
 

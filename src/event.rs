@@ -3,6 +3,7 @@
 //! Whether an event may be told is checked before any of it is built, so that a client in a loop costs neither memory
 //! nor disk: a full channel or a used-up budget drops the event and counts it.
 
+pub mod images;
 pub mod latency;
 pub mod tally;
 pub mod tap;

@@ -18,7 +18,7 @@ use crate::control::{Client, ClientError};
 /// have sent it there.
 ///
 /// With --since it shows what the server keeps of the last days ([history] in the settings), allowed
-/// questions among it: for each hour what each client asked for, and how often.
+/// questions and requests for images among it: for each hour what each client asked for, and how often.
 ///
 /// Examples:
 ///   pullgate log                          the last 20
@@ -132,9 +132,9 @@ fn print(entry: &LogEntry, json: bool, output: &mut Output) -> Result<(), Failur
 }
 
 fn print_row(row: &HistoryRow, output: &mut Output) -> Result<(), Failure> {
-    let HistoryRow { hour, client, group, name, verdict, reason, rule, after, count, .. } = row;
+    let HistoryRow { hour, client, group, verdict, reason, rule, after, count, .. } = row;
     let client = client.map_or("various clients".to_owned(), |client| client.to_string());
-    let name = name.as_deref().unwrap_or("various names");
+    let name = row.wanted().unwrap_or_else(|| "various names".to_owned());
     write!(output, "{}  {count:>6} x {verdict:5}  {client}  {name}  {reason}", hour.get(..16).unwrap_or(hour))?;
     if let Some(group) = group {
         write!(output, "  group {group}")?;

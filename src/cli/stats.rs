@@ -11,8 +11,8 @@ use crate::control::report::{DeniedName, Pull, RuleUse, Stats, Sum};
 
 /// Show what was decided in the last days, added up
 ///
-/// By group, verdict and reason; the names that were denied most, with who asked and the line that would
-/// allow them; and the rules that decided most. It reads the history that the server keeps ([history] in
+/// By group, verdict and reason; the names, and at the gateway the images, that were denied most, with who
+/// asked and the line that would allow a name; and the rules that decided most. It reads the history that the server keeps ([history] in
 /// the settings).
 ///
 /// Examples:
@@ -98,9 +98,10 @@ fn total_row(sum: &Sum) -> [String; 4] {
 }
 
 fn print_denied(denied: &DeniedName, output: &mut Output) -> Result<(), Failure> {
-    let DeniedName { name, verdict, reason, count, last, clients, after, line, .. } = denied;
+    let DeniedName { verdict, reason, count, last, clients, after, line, .. } = denied;
+    let wanted = denied.wanted();
     let clients: Vec<_> = clients.iter().map(ToString::to_string).collect();
-    writeln!(output, "  {count:>9}  {verdict}  {name}  {reason}  last {last}  by {}", clients.join(", "))?;
+    writeln!(output, "  {count:>9}  {verdict}  {wanted}  {reason}  last {last}  by {}", clients.join(", "))?;
     if let (Some(pull), Some(line)) = (after, line) {
         let place = Pull::place(pull);
         writeln!(output, "             after {}; if that sends downloads there, add to {place}: {line}", pull.name)?;

@@ -9,12 +9,14 @@ use hyper::StatusCode;
 
 use super::addition::Addition;
 use super::api::{Api, BadRequest, Parameters, aside, defect};
-use super::explain::{self, OnBehalf, Question};
+use super::explain::{self, ImageQuestion, OnBehalf, Question};
 use super::past;
-use super::report::{DeniedName, DeniedReport, DeniedSource, DeniedToday, LogEntry, Pull};
+use super::report::{CheckReport, DeniedName, DeniedReport, DeniedSource, DeniedToday, ImageOfRow, LogEntry, Pull};
 use crate::observe::history::{HistoryError, Search};
 use crate::observe::http::{self, Reply};
 use crate::observe::recent::{CAPACITY, Filter, VerdictWord};
+use crate::policy::image_reference::ImageReference;
+use crate::policy::images::{Access, Category};
 use crate::policy::snapshot::Snapshot;
 
 /// `GET /v1/denied`.
@@ -48,10 +50,14 @@ fn report(api: &Api, search: &Search, top: usize) -> Result<DeniedReport, Histor
 /// What the policy in force says of it, for one of its clients.
 fn today(snapshot: &Snapshot, denied: DeniedName, record_types: &[u16]) -> DeniedToday {
     let client = denied.clients.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let check = denied.name.parse().ok().and_then(|name| {
-        let question = Question { name, record_type: None, on_behalf: OnBehalf::Client(client) };
-        explain::check(snapshot, &question, record_types).ok()
-    });
+    let on_behalf = OnBehalf::Client(client);
+    let check = match &denied.image {
+        Some(image) => check_image(snapshot, &denied, image, on_behalf),
+        None => denied.name.parse().ok().and_then(|name| {
+            let question = Question { name, record_type: None, on_behalf };
+            explain::check(snapshot, &question, record_types).ok()
+        }),
+    };
     let Some(check) = check else {
         return DeniedToday { verdict_now: denied.verdict, why: None, hint: None, add: None, denied };
     };
@@ -60,12 +66,25 @@ fn today(snapshot: &Snapshot, denied: DeniedName, record_types: &[u16]) -> Denie
     DeniedToday { verdict_now: check.verdict, why: Some(check.reason), hint: check.hint, add, denied }
 }
 
+/// `None`: it is no image that could be pulled or pushed.
+fn check_image(
+    snapshot: &Snapshot,
+    denied: &DeniedName,
+    image: &ImageOfRow,
+    on_behalf: OnBehalf,
+) -> Option<CheckReport> {
+    let access = Access::from_word(&image.action)?;
+    let badge = Category::from_word(&denied.reason).and_then(Category::badge);
+    let image = ImageReference::parse(&format!("{}/{}", denied.name, image.repository)).ok()?;
+    explain::check_image(snapshot, &ImageQuestion { image, access, on_behalf }, badge).ok()
+}
+
 /// The names of `entries`, oldest first, that were denied most.
 fn most(entries: &[LogEntry], since: Option<SystemTime>, top: usize) -> Vec<DeniedName> {
     let since = since.map(crate::observe::log::timestamp).unwrap_or_default();
-    let mut names: HashMap<&str, DeniedName> = HashMap::new();
+    let mut names: HashMap<_, DeniedName> = HashMap::new();
     for entry in entries.iter().filter(|entry| entry.verdict != VerdictWord::Allow && entry.at >= since) {
-        let known = names.entry(&entry.name).or_insert_with(|| first(entry));
+        let known = names.entry((&entry.name, &entry.image, &entry.action)).or_insert_with(|| first(entry));
         known.count += 1;
         (known.last, known.verdict) = (entry.at.clone(), entry.verdict);
         if known.clients.len() < MAX_CLIENTS && !known.clients.contains(&entry.client) {
@@ -84,6 +103,11 @@ fn most(entries: &[LogEntry], since: Option<SystemTime>, top: usize) -> Vec<Deni
 fn first(entry: &LogEntry) -> DeniedName {
     DeniedName {
         name: entry.name.clone(),
+        image: entry
+            .image
+            .clone()
+            .zip(entry.action.clone())
+            .map(|(repository, action)| ImageOfRow { repository, action }),
         verdict: entry.verdict,
         reason: entry.reason.clone(),
         count: 0,

@@ -246,7 +246,7 @@ pub(super) fn rule_report(rule: RuleRef<'_>) -> RuleReport {
 }
 
 /// A key of an `[[images]]` as the rule that decided.
-fn key_report(key: &Key) -> RuleReport {
+pub(super) fn key_report(key: &Key) -> RuleReport {
     RuleReport::new(key.to_string(), Some(key.place().clone()))
 }
 
@@ -281,6 +281,22 @@ pub(super) fn policy_rule(snapshot: &Snapshot, rule: RuleRef<'_>) -> PolicyRule 
         path,
         line,
         overlay: entry.overlay,
+    }
+}
+
+/// A key of these images as a rule.
+pub(super) fn image_rule(images: ImagesRef<'_>, key: &Key) -> PolicyRule {
+    let RuleReport { pattern, path, line } = key_report(key);
+    PolicyRule {
+        pattern,
+        kind: "images".to_owned(),
+        entry: images.registry().to_owned(),
+        groups: images.groups().map(|group| group.name().to_owned()).collect(),
+        mode: mode_word(images.mode()).to_owned(),
+        data_path: path_word(DataPath::Inspect).to_owned(),
+        path,
+        line,
+        overlay: None,
     }
 }
 

@@ -17,6 +17,7 @@ use crate::observe::http::{self, Reply};
 use crate::observe::log::timestamp;
 use crate::observe::recent::VerdictWord;
 use crate::observe::rule_hits::RuleKey;
+use crate::policy::images::Key;
 use crate::policy::snapshot::Snapshot;
 
 /// `GET /v1/history`.
@@ -122,7 +123,12 @@ fn days_before(now: SystemTime, days: u32) -> SystemTime {
 
 fn unused_rules(snapshot: &Snapshot, used: &HashSet<RuleKey>) -> Vec<PolicyRule> {
     let unused = snapshot.rules().filter(|rule| !used.contains(&RuleKey::of(*rule)));
-    unused.map(|rule| explain::policy_rule(snapshot, rule)).collect()
+    let unused = unused.map(|rule| explain::policy_rule(snapshot, rule));
+    let of_images = snapshot.images().flat_map(|images| {
+        let unused = move |key: &&Key| !used.contains(&RuleKey::of_images(images, key));
+        images.rules().into_iter().filter(unused).map(move |key| explain::image_rule(images, key))
+    });
+    unused.chain(of_images).collect()
 }
 
 /// The history with all that happened until now, if one is kept.

@@ -41,8 +41,11 @@ struct Sum {
 }
 
 impl Topics {
-    /// Adds a row.
+    /// Adds a row; one about an image is no question.
     pub(super) fn add(&mut self, row: HistoryRow) {
+        if row.image.is_some() {
+            return;
+        }
         let Some(name) = row.name else {
             self.unnamed = self.unnamed.saturating_add(row.count);
             return;
@@ -204,6 +207,7 @@ mod tests {
             client: Some(client.parse().unwrap()),
             group: Some(group.to_owned()),
             name: name.map(str::to_owned),
+            image: None,
             verdict: VerdictWord::Audit,
             reason: String::new(),
             rule: None,

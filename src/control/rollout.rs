@@ -56,7 +56,7 @@ impl<'s> Rollout<'s> {
     /// Adds a row. What was decided then does not matter but where the name is not known: what would be denied is judged
     /// by the policy in force. Rows of groups that are gone say nothing of those that are there.
     pub(super) fn add(&mut self, row: &HistoryRow) {
-        let Some(number) = self.numbers.get(&row.group.as_deref()) else { return };
+        let Some(number) = self.numbers.get(&row.group.as_deref()).filter(|_| row.image.is_none()) else { return };
         let (group, sums) = &mut self.groups[*number];
         sums.clients.extend(row.client);
         sums.asked = sums.asked.saturating_add(row.count);
@@ -211,6 +211,7 @@ mod tests {
             client: Some("10.0.0.7".parse().unwrap()),
             group: Some(group.to_owned()),
             name: name.map(str::to_owned),
+            image: None,
             verdict,
             reason: "unlisted".to_owned(),
             rule: None,

@@ -26,6 +26,7 @@ use hashbrown::HashTable;
 
 use self::various::Various;
 use super::Decision;
+use super::images::ImageTally;
 use super::latency::{Latencies, Source};
 use crate::name::NameRef;
 use crate::policy::reason::Reason;
@@ -38,6 +39,7 @@ pub struct Tallies {
     shards: Box<[Mutex<RefCell<Shard>>]>,
     spare: Mutex<Option<Table>>,
     hasher: RandomState,
+    images: ImageTally,
 }
 
 /// The table of this thread, open for what it decides in one go. A thread opens one at a time: a second would wait for the
@@ -188,7 +190,7 @@ struct Facts {
 impl Default for Tallies {
     fn default() -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, spare: Mutex::default(), hasher: RandomState::default() }
+        Self { shards, spare: Mutex::default(), hasher: RandomState::default(), images: ImageTally::default() }
     }
 }
 
@@ -196,6 +198,11 @@ impl Tallies {
     /// Opens the table of this thread. Nobody can take it until the ledger is dropped.
     pub(crate) fn open(&self) -> Ledger<'_> {
         Ledger { shard: lock(&self.shards[thread_number() % SHARDS]), hasher: &self.hasher }
+    }
+
+    /// What is decided about images, which is counted apart.
+    pub fn images(&self) -> &ImageTally {
+        &self.images
     }
 
     /// Hands the table of every thread that has something to tell to `read`, and empties it.

@@ -30,10 +30,12 @@ use super::refusal::Refusal;
 use super::request::{RepositoryRequest, Request};
 use super::stream::{InPieces, Stream};
 use super::{Client, Shared};
+use crate::event::images::{ImageDecided, ImageKey, ImageSubject};
 use crate::event::{Bearing, Decision, Event, EventRule, Subject};
 use crate::name::DomainName;
 use crate::net::connections::Activity;
-use crate::policy::images::{Access, Badge, ImageRules, ImageVerdict, Listing};
+use crate::policy::images::{Access, Badge, ImageRules, ImageVerdict, Key, Listing};
+use crate::policy::judge::Judgement;
 use crate::policy::repository::Repository;
 use crate::policy::snapshot::GroupRef;
 use crate::policy::store::InForce;
@@ -158,7 +160,7 @@ impl Session {
                 let purpose = self.shared.handed_out.purpose(&self.name, request.method(), uri.path());
                 let Some(purpose) = purpose else {
                     rules(policy)?;
-                    self.tell_of_unknown(policy, uri.path(), unknown.to_string());
+                    self.record_unknown(policy, uri.path(), unknown.to_string());
                     return Err(Refusal::Unknown(unknown));
                 };
                 if let Purpose::Repository(repository, access) = &purpose {
@@ -235,47 +237,46 @@ impl Session {
         action: &'static str,
     ) -> Result<(), Refusal> {
         let counters = &self.shared.counters;
-        let (decision, reason, outcome) = match verdict {
-            ImageVerdict::Allow(permit) => {
-                counters.images_allowed.increment();
-                (Decision::Allow, permit.to_string(), Ok(()))
-            }
-            ImageVerdict::Audit(denial) => {
-                counters.images_would_deny.increment();
-                (Decision::Audit, denial.to_string(), Ok(()))
-            }
-            ImageVerdict::Deny(denial) => (Decision::Deny, denial.to_string(), Err(Refusal::Image(denial.to_string()))),
-            ImageVerdict::NeedsBadge => {
-                let reason = "the namespace's badge is not known".to_owned();
-                (Decision::Deny, reason.clone(), Err(Refusal::Image(reason)))
-            }
-        };
-        let rule =
-            verdict.key().map(|key| EventRule { pattern: key.name().to_owned(), place: Some(key.place().clone()) });
-        self.tell(policy, decision, || {
+        let outcome = Outcome::of(verdict);
+        self.record(policy, &outcome, repository, action);
+        match outcome.decision {
+            Decision::Allow => counters.images_allowed.increment(),
+            Decision::Audit => counters.images_would_deny.increment(),
+            Decision::Deny => return Err(Refusal::Image(outcome.reason)),
+        }
+        Ok(())
+    }
+
+    fn record_unknown(&self, policy: &InForce, path: &str, reason: String) {
+        let shown: String = path.chars().take(MAX_SHOWN).map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect();
+        let outcome = Outcome { decision: Decision::Deny, word: "unknown-request", reason, key: None };
+        self.record(policy, &outcome, &shown, "request");
+    }
+
+    fn record(&self, policy: &InForce, outcome: &Outcome<'_>, repository: &str, action: &'static str) {
+        let Judgement { verdict, group } = Admission::judge(policy, &self.client, &self.name).judgement;
+        let group = group.and_then(GroupRef::known_name).map(str::to_owned);
+        let entry = verdict.rule().map(|rule| rule.entry().name.clone());
+        let Outcome { decision, word, reason, key } = outcome;
+        self.shared.events.tallies().images().add(ImageDecided {
+            about: Some(ImageSubject {
+                client: self.client.address.ip().to_canonical(),
+                host: self.name.clone(),
+                repository: repository.trim_start_matches('/').to_owned(),
+            }),
+            group: group.clone(),
+            action,
+            decision: *decision,
+            reason: word,
+            key: key
+                .filter(|key| key.value().is_some())
+                .map(|key| ImageKey { registry: entry.clone().unwrap_or_default(), text: key.to_string() }),
+        });
+        self.shared.events.tell(*decision, Bearing::None, || {
             let subject = Subject::Image { repository: repository.to_owned(), action };
-            Event { decision, reason, rule, ..self.client.event(&self.name, subject) }
-        });
-        outcome
-    }
-
-    fn tell_of_unknown(&self, policy: &InForce, path: &str, reason: String) {
-        self.tell(policy, Decision::Deny, || {
-            let shown = path.chars().take(MAX_SHOWN).map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect();
-            let subject = Subject::Image { repository: shown, action: "request" };
-            Event { reason, ..self.client.event(&self.name, subject) }
-        });
-    }
-
-    fn tell(&self, policy: &InForce, decision: Decision, build: impl FnOnce() -> Event) {
-        self.shared.events.tell(decision, Bearing::None, || {
-            let admission = Admission::judge(policy, &self.client, &self.name);
-            let of_rule = |rule: crate::policy::snapshot::RuleRef<'_>| rule.entry().name.clone();
-            Event {
-                group: admission.judgement.group.and_then(GroupRef::known_name).map(str::to_owned),
-                entry: admission.judgement.verdict.rule().map(of_rule),
-                ..build()
-            }
+            let rule = key.map(|key| EventRule { pattern: key.name().to_owned(), place: Some(key.place().clone()) });
+            let reason = reason.clone();
+            Event { decision: *decision, reason, group, entry, rule, ..self.client.event(&self.name, subject) }
         });
     }
 
@@ -335,6 +336,27 @@ impl Session {
             }
         });
         Ok(sender)
+    }
+}
+
+/// What was decided about a request, and why.
+struct Outcome<'s> {
+    decision: Decision,
+    /// Why, in a word.
+    word: &'static str,
+    /// Why, in a few words.
+    reason: String,
+    key: Option<&'s Key>,
+}
+
+impl<'s> Outcome<'s> {
+    fn of(verdict: ImageVerdict<'s>) -> Self {
+        let decision = match verdict {
+            ImageVerdict::Allow(_) => Decision::Allow,
+            ImageVerdict::Audit(_) => Decision::Audit,
+            ImageVerdict::Deny(_) | ImageVerdict::NeedsBadge => Decision::Deny,
+        };
+        Self { decision, word: verdict.reason(), reason: verdict.to_string(), key: verdict.key() }
     }
 }
 

@@ -24,6 +24,7 @@ use super::authority::{self, Creation};
 use super::{Counters, Gateway, Parts};
 use crate::config::{self, BadgeSource, Environment, QueryLog, Settings, UpstreamServer};
 use crate::diagnostic::Source;
+use crate::event::tally::Tallies;
 use crate::event::{Event, EventSink};
 use crate::policy::compile::{Options, load};
 use crate::policy::pattern::Pattern;
@@ -57,6 +58,7 @@ pub(super) struct Lab {
     pub(super) connect: SocketAddr,
     pub(super) registry: Registry,
     pub(super) counters: Arc<Counters>,
+    pub(super) tallies: Arc<Tallies>,
     pub(super) events: mpsc::Receiver<Event>,
     client: Arc<ClientConfig>,
     web: CertificateDer<'static>,
@@ -107,6 +109,7 @@ impl Lab {
         settings.upstream_roots = Some(roots);
         change(&mut settings);
         let (events, receiver) = EventSink::new(QueryLog::All);
+        let tallies = Arc::clone(events.tallies());
         let clients = vec!["127.0.0.0/8".parse().unwrap()];
         let parts = Parts { policy: compile(policy), resolver: resolver().await, events, clients, contact: None };
         let gateway = Gateway::bind(&settings, folder.path(), parts).unwrap();
@@ -121,6 +124,7 @@ impl Lab {
             connect: addresses[1].0,
             registry,
             counters,
+            tallies,
             events: receiver,
 
             client: trusting(authority::read_folder(&ca).unwrap().into_iter().map(|it| it.certificate.into_der())),

@@ -4,6 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::testing::{Lab, POLICY, exchange};
+use crate::event::images::{ImageDecided, ImageSubject};
 use crate::event::{Decision, Subject};
 
 const SHA: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -191,6 +192,32 @@ async fn an_image_under_audit_is_handed_on_and_told() {
     };
     assert_eq!(event.subject, Subject::Image { repository: "bad/app".into(), action: "pull" });
     assert_eq!((event.decision, event.entry.as_deref()), (Decision::Audit, Some("inspected")));
+}
+
+#[tokio::test]
+async fn what_is_decided_on_images_is_counted_by_whom_and_why_and_by_the_key_that_decided() {
+    let lab = Lab::new().await;
+    for path in ["/v2/good/app/manifests/1", "/v2/bad/app/manifests/1", "/v2/bad/app/manifests/2", "/no/registry"] {
+        lab.get("GET", path).await;
+    }
+    lab.get("GET", "/v2/_catalog").await;
+    let told = |(decided, count): (ImageDecided, u64)| {
+        let ImageDecided { about, action, decision, reason, key, .. } = decided;
+        let ImageSubject { client, host, repository } = about.unwrap();
+        let key = key.map_or_else(|| "-".to_owned(), |key| format!("{} {}", key.registry, key.text));
+        format!("{client} {host} {repository:?} {action} {decision:?} {reason} {key} {count}")
+    };
+    let mut rows: Vec<_> = lab.tallies.images().take().rows.into_iter().map(told).collect();
+    rows.sort();
+    assert_eq!(
+        rows,
+        [
+            r#"127.0.0.1 registry.example "" catalog Deny catalog - 1"#,
+            r#"127.0.0.1 registry.example "bad/app" pull Deny unlisted inspected [[images]] of inspected 2"#,
+            r#"127.0.0.1 registry.example "good/app" pull Allow allow inspected allow = "good/*" 1"#,
+            r#"127.0.0.1 registry.example "no/registry" request Deny unknown-request - 1"#,
+        ]
+    );
 }
 
 #[tokio::test]

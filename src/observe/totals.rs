@@ -9,9 +9,10 @@ use tracing::warn;
 
 use crate::background::on_order;
 use crate::event::Decision;
+use crate::event::images::{ImageDecided, ImageTable};
 use crate::event::latency::Latencies;
 use crate::event::tally::{Carrier, Counted, Tallies, Wanted};
-use crate::observe::history::History;
+use crate::observe::history::{Fact, History};
 use crate::observe::rule_hits::{RuleHits, RuleKey};
 use crate::observe::signals::NewNames;
 use crate::observe::trend::Trend;
@@ -41,6 +42,8 @@ pub struct Sums {
     pub lost: u64,
     /// Hits of rules.
     pub rules: RuleHits,
+    /// Requests at the gateway by what they have in common.
+    pub images: BTreeMap<ImageKind, u64>,
     /// What was decided in each of the last seconds.
     pub trend: Trend,
     groups: BTreeSet<Arc<str>>,
@@ -59,6 +62,19 @@ pub struct Kind {
     pub wanted: Wanted,
     /// How it came.
     pub carrier: Carrier,
+}
+
+/// What decisions on images are added up by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ImageKind {
+    /// The clients' group; empty: none.
+    pub group: Arc<str>,
+    /// What was decided.
+    pub decision: Decision,
+    /// Why, in a word.
+    pub reason: &'static str,
+    /// What was to be done, in a word.
+    pub action: &'static str,
 }
 
 impl Totals {
@@ -93,8 +109,10 @@ impl Totals {
     fn tick(&self) {
         let mut sums = self.lock();
         self.collect(&mut sums);
-        let Sums { decided, trend, .. } = &mut *sums;
-        trend.take(SystemTime::now(), decided.iter().map(|(kind, count)| (kind.decision, *count)));
+        let Sums { decided, images, trend, .. } = &mut *sums;
+        let on_names = decided.iter().map(|(kind, count)| (kind.decision, *count));
+        let on_images = images.iter().map(|(kind, count)| (kind.decision, *count));
+        trend.take(SystemTime::now(), on_names.chain(on_images));
     }
 
     /// Adds up, and has all of it written.
@@ -116,13 +134,26 @@ impl Totals {
                 let rule = row.rule().map(|rule| sums.rules.key(row.policy, rule));
                 sums.add(&row, rule.as_ref(), now);
                 if let Some(history) = &self.history {
-                    history.add(&row, rule.as_ref(), now);
+                    history.add(Fact::of(&row, rule.as_ref()), row.count, now);
                 }
                 if let Some(names) = self.names.get() {
                     names.add(&row, now);
                 }
             }
         });
+        self.collect_images(sums, now);
+    }
+
+    fn collect_images(&self, sums: &mut Sums, now: SystemTime) {
+        let ImageTable { rows, lost } = self.tallies.images().take();
+        sums.lost += lost;
+        for (mut decided, count) in rows {
+            let rule = decided.key.take().map(|key| Arc::new(RuleKey::from(key)));
+            sums.add_image(&decided, rule.as_ref(), count, now);
+            if let Some(history) = &self.history {
+                history.add(Fact::of_image(&decided, rule.as_ref()), count, now);
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Sums> {
@@ -172,6 +203,15 @@ impl Sums {
         *self.decided.entry(kind).or_default() += row.count;
         if let Some(rule) = rule {
             self.rules.add(row.policy, rule, row.count, now);
+        }
+    }
+
+    fn add_image(&mut self, decided: &ImageDecided, rule: Option<&Arc<RuleKey>>, count: u64, now: SystemTime) {
+        let &ImageDecided { decision, reason, action, .. } = decided;
+        let group = self.group(decided.group.as_deref().unwrap_or_default());
+        *self.images.entry(ImageKind { group, decision, reason, action }).or_default() += count;
+        if let Some(rule) = rule {
+            self.rules.add_image(rule, count, now);
         }
     }
 

@@ -74,7 +74,8 @@ enum Command {
     /// Show the rules of the running server that decided nothing for some days
     ///
     /// It reads when each rule last decided in the history that the server keeps, and says so if that does not reach
-    /// back so many days. A rule that came into force since then counts as unused, too.
+    /// back so many days. A rule that came into force since then counts as unused, too. Of an `[[images]]` each key with
+    /// each of its values is a rule, if it is written.
     ///
     /// Exit codes: 0 also when there is none; 69 the server is not running, or keeps no history.
     Unused {

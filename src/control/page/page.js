@@ -377,15 +377,20 @@ function denial({ name: text, image, client, group, at, verdict, reason, times }
   return [el("p", "first", el("span", "", audit, subject, el("span", "quiet", often)), time(at)), el("p", "quiet", `${client}${inGroup(group)}, ${reason}`)];
 }
 
+/** An image as people write it; what was to be done, if it was no pull. */
+function imageAt(host, { repository, action }) {
+  return `${host}${repository && "/"}${repository}${action === "pull" ? "" : ` (${action})`}`;
+}
+
 /** A row whose lines stay where they are: somebody may be about to copy them. */
 function mostRow() {
   const [times, subject, client, last, why, offer] = [cell("", "number"), cell(), cell(), cell(), el("div"), lines()];
   const made = tableRow(times, subject, client, last, cell([why, offer]));
   made.renew = (denied) => {
-    const { name: text, clients, after, hint, add, verdict_now } = denied;
+    const { name: text, image, clients, after, hint, add, verdict_now } = denied;
     const isAllowed = verdict_now === "allow";
     setText(times, whole.format(denied.count));
-    subject.replaceChildren(name(text), after ? el("div", "quiet", `right after ${after.name}`) : "");
+    subject.replaceChildren(name(image ? imageAt(text, image) : text), after ? el("div", "quiet", `right after ${after.name}`) : "");
     client.replaceChildren(clients.length ? name(clients[0]) : "various", clients.length > 1 ? el("span", "quiet", ` and ${clients.length - 1} more`) : "");
     last.replaceChildren(time(denied.last));
     const word = isAllowed ? [badge("allow"), " meanwhile: "] : denied.verdict === "audit" ? [badge("audit"), " "] : [];
@@ -422,7 +427,7 @@ async function loadMost() {
   const [note, table] = [byId("most-none"), byId("most")];
   try {
     const { source, names, hours } = await ask("denied", { since: "24h", top: 15 });
-    sync(table.tBodies[0], names, ({ name }) => name, mostRow);
+    sync(table.tBodies[0], names, ({ name, image }) => JSON.stringify([name, image]), mostRow);
     noteIfEmpty(note, table, !names.length, "nothing");
     setText(byId("most-title"), source === "history" ? "Denied most, last 24 hours" : "Denied most, of the last entries of the log");
     byId("hours-plot").parentElement.hidden = source !== "history";

@@ -22,7 +22,7 @@ pub use self::status::{ListenReport, RollbackReport, SignalReport, SignalsReport
 pub use crate::control::addition::Addition;
 pub use crate::control::diff::{Change, Direction};
 pub use crate::control::exception::ExceptionReport;
-pub use crate::observe::history::{DeniedName, HistoryRow, Hour, RuleUse, Stats, Sum};
+pub use crate::observe::history::{DeniedName, HistoryRow, Hour, ImageOfRow, RuleUse, Stats, Sum};
 pub use crate::observe::numbers::{CacheNumbers, Numbers, ServerNumbers, UpstreamNumbers};
 pub use crate::observe::pulls::Pull;
 pub use crate::observe::recent::{LogEntry, RuleReport, VerdictWord};

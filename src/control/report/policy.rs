@@ -43,9 +43,9 @@ pub struct GroupReport {
 /// One rule of the effective policy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PolicyRule {
-    /// The pattern.
+    /// The pattern; of `images` the key with its value.
     pub pattern: String,
-    /// `registry`, `service` or `deny`.
+    /// `registry`, `service` or `deny`; among unused rules also `images`.
     pub kind: String,
     /// The entry it belongs to.
     pub entry: String,

@@ -23,11 +23,11 @@ pub(super) struct Asked {
     after: BTreeMap<String, (u64, Pull)>,
 }
 
-/// Adds up the rows that tell of a denial; how often various names were denied, of which nothing more is known.
+/// Adds up the rows that tell of a name's denial; how often various names were denied, of which nothing more is known.
 pub(super) fn collect(rows: &[HistoryRow]) -> (Vec<Asked>, u64) {
     let mut known: BTreeMap<(Option<&str>, &str), Asked> = BTreeMap::new();
     let mut various: u64 = 0;
-    for row in rows.iter().filter(|row| row.verdict != VerdictWord::Allow) {
+    for row in rows.iter().filter(|row| row.verdict != VerdictWord::Allow && row.image.is_none()) {
         match &row.name {
             None => various = various.saturating_add(row.count),
             Some(name) => {

@@ -45,6 +45,7 @@ fn row(group: Option<&str>, name: &str, after: Option<&str>) -> HistoryRow {
         client: Some("10.0.0.7".parse().unwrap()),
         group: group.map(str::to_owned),
         name: Some(name.to_owned()),
+        image: None,
         verdict: VerdictWord::Deny,
         reason: "unlisted".to_owned(),
         rule: None,

@@ -14,12 +14,13 @@ mod store;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing::warn;
 
-pub use self::report::{DeniedName, HistoryRow, Hour, RuleOfRow, RuleUse, Search, Stats, Sum};
+pub(super) use self::pending::Fact;
+pub use self::report::{DeniedName, HistoryRow, Hour, ImageOfRow, RuleOfRow, RuleUse, Search, Stats, Sum, wanted};
 pub use self::since::parse_since;
 
 use self::pending::Pending;
@@ -27,7 +28,6 @@ use self::store::Store;
 pub use self::store::StoreError;
 use crate::config;
 use crate::event::Event;
-use crate::event::tally::Counted;
 use crate::observe::pulls::Pull;
 use crate::observe::rule_hits::RuleKey;
 
@@ -77,9 +77,9 @@ impl History {
         })
     }
 
-    /// Takes a row, which this rule decided, to be written with the next ones.
-    pub(super) fn add(&self, row: &Counted<'_>, rule: Option<&Arc<RuleKey>>, now: SystemTime) {
-        let lost = lock(&self.pending).add(row, rule, seconds(now));
+    /// Takes what was decided `count` times, to be written with the next ones.
+    pub(super) fn add(&self, fact: Fact<'_>, count: u64, now: SystemTime) {
+        let lost = lock(&self.pending).add(fact, count, seconds(now));
         self.dropped.fetch_add(lost, Ordering::Relaxed);
     }
 

@@ -9,6 +9,7 @@ use foldhash::{HashMap, HashSet};
 use hashbrown::Equivalent;
 
 use super::seconds;
+use crate::event::images::{ImageDecided, ImageSubject};
 use crate::event::tally::Counted;
 use crate::event::{Decision, Event};
 use crate::name::{DomainName, NameRef};
@@ -38,9 +39,12 @@ pub(super) struct Topic {
     pub(super) hour: u64,
     /// `None`: of various clients, for various names.
     pub(super) about: Option<(IpAddr, Option<DomainName>)>,
+    /// The repository and what was done with it; `None`: it is about the name.
+    pub(super) image: Option<(String, &'static str)>,
     pub(super) group: Option<String>,
     pub(super) decision: Decision,
-    pub(super) reason: Reason,
+    /// In a word.
+    pub(super) reason: &'static str,
     pub(super) rule: Option<Arc<RuleKey>>,
 }
 
@@ -48,10 +52,17 @@ pub(super) struct Topic {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct TopicRef<'a> {
     hour: u64,
+    fact: Fact<'a>,
+}
+
+/// What was decided: on a name or on an image.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::observe) struct Fact<'a> {
     about: Option<(IpAddr, Option<NameRef<'a>>)>,
+    image: Option<(&'a str, &'static str)>,
     group: Option<&'a str>,
     decision: Decision,
-    reason: Reason,
+    reason: &'static str,
     rule: Option<&'a Arc<RuleKey>>,
 }
 
@@ -72,27 +83,20 @@ impl Times {
 }
 
 impl Pending {
-    /// Takes a row of a table, which this rule decided; how many decisions could not be.
-    pub(super) fn add(&mut self, row: &Counted<'_>, rule: Option<&Arc<RuleKey>>, now: u64) -> u64 {
+    /// Takes what was decided `count` times; how many of them could not be taken.
+    pub(super) fn add(&mut self, fact: Fact<'_>, count: u64, now: u64) -> u64 {
         let hour = now / 3600;
         if hour != self.hour {
             (self.hour, self.names) = (hour, HashMap::default());
         }
-        let times = Times { count: row.count, first: now, last: now };
-        if let Some(key) = rule {
+        let times = Times { count, first: now, last: now };
+        if let Some(key) = fact.rule {
             match self.rules.get_mut(key) {
                 Some(known) => known.merge(times),
                 None => drop(self.rules.insert(Arc::clone(key), times)),
             }
         }
-        let topic = TopicRef {
-            hour,
-            about: row.about.map(|(client, name)| (client, Some(name))),
-            group: row.group().and_then(GroupRef::known_name),
-            decision: row.decision,
-            reason: row.reason,
-            rule,
-        };
+        let topic = TopicRef { hour, fact };
         if let Some(known) = self.rows.get_mut(&topic) {
             known.merge(times);
             return 0;
@@ -103,7 +107,7 @@ impl Pending {
 
     /// Whether the client of a new topic has not had names enough this hour.
     fn has_room_about(&mut self, topic: &TopicRef<'_>) -> bool {
-        let Some((client, _)) = topic.about else { return true };
+        let Some((client, _)) = topic.fact.about else { return true };
         if self.names.len() >= MAX_CLIENTS && !self.names.contains_key(&client) {
             return false;
         }
@@ -128,9 +132,10 @@ impl Pending {
         let topic = Topic {
             hour: seconds(event.at) / 3600,
             about: Some((event.client.ip(), Some(event.name.clone()))),
+            image: None,
             group: event.group.clone(),
             decision: event.decision,
-            reason: Reason::Unlisted,
+            reason: Reason::Unlisted.word(),
             rule: None,
         };
         if self.pulls.len() < MAX_PULLS {
@@ -161,30 +166,71 @@ impl Pending {
     }
 }
 
-impl Topic {
-    fn borrowed(&self) -> TopicRef<'_> {
-        let Self { hour, about, group, decision, reason, rule } = self;
-        TopicRef {
-            hour: *hour,
-            about: about.as_ref().map(|(client, name)| (*client, name.as_ref().map(DomainName::as_name))),
+impl<'a> Fact<'a> {
+    /// A row of a table, which this rule decided.
+    pub(in crate::observe) fn of(row: &Counted<'a>, rule: Option<&'a Arc<RuleKey>>) -> Self {
+        Self {
+            about: row.about.map(|(client, name)| (client, Some(name))),
+            image: None,
+            group: row.group().and_then(GroupRef::known_name),
+            decision: row.decision,
+            reason: row.reason.word(),
+            rule,
+        }
+    }
+
+    /// What was decided on an image, by this key.
+    pub(in crate::observe) fn of_image(decided: &'a ImageDecided, rule: Option<&'a Arc<RuleKey>>) -> Self {
+        let ImageDecided { about, group, action, decision, reason, key: _ } = decided;
+        let repository = about.as_ref().map_or("", |subject| &subject.repository);
+        Self {
+            about: about.as_ref().map(|ImageSubject { client, host, .. }| (*client, Some(host.as_name()))),
+            image: Some((repository, action)),
             group: group.as_deref(),
             decision: *decision,
-            reason: *reason,
-            rule: rule.as_ref(),
+            reason,
+            rule,
         }
+    }
+
+    /// The same client's, whatever the name.
+    fn of_various_names(self) -> Self {
+        let about = self.about.map(|(client, _)| (client, None));
+        Self { about, image: self.image.map(|(_, action)| ("", action)), ..self }
+    }
+}
+
+impl Topic {
+    fn borrowed(&self) -> TopicRef<'_> {
+        let Self { hour, about, image, group, decision, reason, rule } = self;
+        let fact = Fact {
+            about: about.as_ref().map(|(client, name)| (*client, name.as_ref().map(DomainName::as_name))),
+            image: image.as_ref().map(|(repository, action)| (repository.as_str(), *action)),
+            group: group.as_deref(),
+            decision: *decision,
+            reason,
+            rule: rule.as_ref(),
+        };
+        TopicRef { hour: *hour, fact }
     }
 }
 
 impl TopicRef<'_> {
-    /// The same client's, whatever the name.
     fn of_various_names(self) -> Self {
-        Self { about: self.about.map(|(client, _)| (client, None)), ..self }
+        Self { fact: self.fact.of_various_names(), ..self }
     }
 
     fn to_owned(self) -> Topic {
-        let Self { hour, about, group, decision, reason, rule } = self;
-        let about = about.map(|(client, name)| (client, name.map(NameRef::to_owned)));
-        Topic { hour, about, group: group.map(str::to_owned), decision, reason, rule: rule.cloned() }
+        let Fact { about, image, group, decision, reason, rule } = self.fact;
+        Topic {
+            hour: self.hour,
+            about: about.map(|(client, name)| (client, name.map(NameRef::to_owned))),
+            image: image.map(|(repository, action)| (repository.to_owned(), action)),
+            group: group.map(str::to_owned),
+            decision,
+            reason,
+            rule: rule.cloned(),
+        }
     }
 }
 

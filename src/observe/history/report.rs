@@ -23,6 +23,9 @@ pub struct HistoryRow {
     pub group: Option<String>,
     /// The name asked for or connected to; `None`: various names.
     pub name: Option<String>,
+    /// The image there that it is about; `None`: it is about the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageOfRow>,
     /// What was decided.
     pub verdict: VerdictWord,
     /// Why, in a word.
@@ -39,14 +42,23 @@ pub struct HistoryRow {
     pub last: String,
 }
 
+/// An image, and what somebody wanted to do with it, at the gateway.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ImageOfRow {
+    /// The repository; empty: various ones, or what is about none.
+    pub repository: String,
+    /// `pull`, `push`, `catalog` or `search`; `request` for what no registry has.
+    pub action: String,
+}
+
 /// A rule as it was when it decided; it may be gone, or stand elsewhere now.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RuleOfRow {
-    /// `registry`, `service` or `deny`.
+    /// `registry`, `service`, `deny` or `images`.
     pub kind: String,
     /// Its entry; empty for a `deny`.
     pub entry: String,
-    /// Its pattern.
+    /// Its pattern; of `images` the key with its value.
     pub pattern: String,
 }
 
@@ -107,11 +119,14 @@ pub struct Sum {
     pub count: u64,
 }
 
-/// A name that was denied, or would have been.
+/// A name that was denied, or would have been; or an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeniedName {
     /// The name.
     pub name: String,
+    /// The image there, if it is not the name that was denied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageOfRow>,
     /// `deny` or `audit`, as it was last.
     pub verdict: VerdictWord,
     /// Why, in a word, as it was last.
@@ -142,6 +157,34 @@ pub struct RuleUse {
     pub last: String,
 }
 
+impl ImageOfRow {
+    /// What was wanted at a registry's host: `registry.example/team/app`, with what was to be done if it was no pull.
+    pub fn at(&self, host: &str) -> String {
+        let Self { repository, action } = self;
+        let path = if repository.is_empty() { String::new() } else { format!("/{repository}") };
+        if action == "pull" { format!("{host}{path}") } else { format!("{host}{path} ({action})") }
+    }
+}
+
+/// A name as it was wanted, or the image there.
+pub fn wanted(name: &str, image: Option<&ImageOfRow>) -> String {
+    image.map_or_else(|| name.to_owned(), |image| image.at(name))
+}
+
+impl HistoryRow {
+    /// The name, or the image there; `None`: various ones.
+    pub fn wanted(&self) -> Option<String> {
+        self.name.as_ref().map(|name| wanted(name, self.image.as_ref()))
+    }
+}
+
+impl DeniedName {
+    /// The name, or the image there.
+    pub fn wanted(&self) -> String {
+        wanted(&self.name, self.image.as_ref())
+    }
+}
+
 impl Search {
     /// Whether it wants a row, whose time has been looked at.
     pub(super) fn wants(&self, row: &HistoryRow) -> bool {
@@ -155,13 +198,15 @@ impl Search {
     }
 }
 
+/// A name, and the image there if it is about that.
+type Wanted = (String, Option<ImageOfRow>);
+
 /// Sums under way.
 #[derive(Debug, Default)]
 pub(super) struct Adding {
     hours: BTreeMap<String, Hour>,
     totals: BTreeMap<(Option<String>, VerdictWord, String), u64>,
-    denied: HashMap<String, DeniedName>,
-    clients: HashMap<String, BTreeSet<IpAddr>>,
+    denied: HashMap<Wanted, (DeniedName, BTreeSet<IpAddr>)>,
     rules: BTreeMap<RuleOfRow, (u64, String)>,
 }
 
@@ -194,21 +239,26 @@ impl Adding {
 
     fn add_denied(&mut self, row: HistoryRow) {
         let Some(name) = row.name else { return };
-        let clients = self.clients.entry(name.clone()).or_default();
+        let wanted = (name, row.image);
+        let (known, clients) = self.denied.entry(wanted.clone()).or_insert_with(|| {
+            let (name, image) = wanted;
+            let denied = DeniedName {
+                name,
+                image,
+                verdict: row.verdict,
+                reason: row.reason.clone(),
+                count: 0,
+                first: row.first.clone(),
+                last: row.last.clone(),
+                clients: Vec::new(),
+                after: None,
+                line: None,
+            };
+            (denied, BTreeSet::new())
+        });
         if clients.len() < MAX_CLIENTS {
             clients.extend(row.client);
         }
-        let known = self.denied.entry(name.clone()).or_insert_with(|| DeniedName {
-            name,
-            verdict: row.verdict,
-            reason: row.reason.clone(),
-            count: 0,
-            first: row.first.clone(),
-            last: row.last.clone(),
-            clients: Vec::new(),
-            after: None,
-            line: None,
-        });
         known.count += row.count;
         if row.first < known.first {
             known.first = row.first;
@@ -219,17 +269,21 @@ impl Adding {
         }
     }
 
-    pub(super) fn finish(mut self, top: usize, reaches_back_to: SystemTime) -> Stats {
+    pub(super) fn finish(self, top: usize, reaches_back_to: SystemTime) -> Stats {
         let sum = |((group, verdict, reason), count)| Sum { group, verdict, reason, count };
         let mut totals: Vec<Sum> = self.totals.into_iter().map(sum).collect();
         totals.sort_by_key(|sum| std::cmp::Reverse(sum.count));
-        let mut denied: Vec<DeniedName> = self.denied.into_values().collect();
-        denied.sort_by(|one, other| other.count.cmp(&one.count).then_with(|| one.name.cmp(&other.name)));
+        let with_clients = |(denied, clients): (DeniedName, BTreeSet<IpAddr>)| DeniedName {
+            line: denied.after.as_ref().map(|_| Pull::line(&denied.name)),
+            clients: clients.into_iter().collect(),
+            ..denied
+        };
+        let mut denied: Vec<DeniedName> = self.denied.into_values().map(with_clients).collect();
+        denied.sort_by(|one, other| {
+            let by_wanted = || (&one.name, &one.image).cmp(&(&other.name, &other.image));
+            other.count.cmp(&one.count).then_with(by_wanted)
+        });
         denied.truncate(top);
-        for name in &mut denied {
-            name.clients = self.clients.remove(&name.name).unwrap_or_default().into_iter().collect();
-            name.line = name.after.as_ref().map(|_| Pull::line(&name.name));
-        }
         let used = |(rule, (count, last))| RuleUse { rule, count, last };
         let mut rules: Vec<RuleUse> = self.rules.into_iter().map(used).collect();
         rules.sort_by_key(|rule| std::cmp::Reverse(rule.count));

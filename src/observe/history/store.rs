@@ -13,8 +13,7 @@ use super::pending::{Pending, Times, Topic};
 use super::report::{self, HistoryRow};
 use crate::observe::pulls::Pull;
 use crate::observe::recent::VerdictWord;
-use crate::observe::rule_hits::RuleKey;
-use crate::policy::snapshot::EntryKind;
+use crate::observe::rule_hits::{RuleKey, RuleKind};
 
 /// The open file.
 #[derive(Debug)]
@@ -308,31 +307,42 @@ fn add_rule(
     Ok(())
 }
 
-/// What a row is about, as a list: client, group, name, verdict, reason, then the rule's kind, entry and pattern.
+/// What a row is about, as a list: client, group, name, verdict, reason, then the rule's kind, entry and pattern; of an
+/// image the repository and what was done with it as well.
 fn topic_text(topic: &Topic) -> String {
-    let Topic { about, group, decision, reason, rule, hour: _ } = topic;
+    let Topic { about, image, group, decision, reason, rule, hour: _ } = topic;
     let client = about.as_ref().map(|(client, _)| client);
     let name = about.as_ref().and_then(|(_, name)| name.as_ref()).map(ToString::to_string);
     let rule = rule.as_ref().map(|rule| (rule.kind.to_string(), &rule.entry, &rule.pattern));
-    serde_json::to_string(&(client, group, name, VerdictWord::from(*decision), reason.word(), rule)).unwrap_or_default()
+    let verdict = VerdictWord::from(*decision);
+    match image {
+        None => serde_json::to_string(&(client, group, name, verdict, reason, rule)),
+        Some(image) => serde_json::to_string(&(client, group, name, verdict, reason, rule, image)),
+    }
+    .unwrap_or_default()
 }
 
+/// The same, read again.
+#[derive(serde::Deserialize)]
+struct Parts(
+    Option<std::net::IpAddr>,
+    Option<String>,
+    Option<String>,
+    VerdictWord,
+    String,
+    Option<(String, String, String)>,
+    #[serde(default)] Option<(String, String)>,
+);
+
 fn row_of(hour: u32, topic: &str, times: Times, after: &str) -> Option<HistoryRow> {
-    type Parts = (
-        Option<std::net::IpAddr>,
-        Option<String>,
-        Option<String>,
-        VerdictWord,
-        String,
-        Option<(String, String, String)>,
-    );
-    let (client, group, name, verdict, reason, rule): Parts = serde_json::from_str(topic).ok()?;
+    let Parts(client, group, name, verdict, reason, rule, image) = serde_json::from_str(topic).ok()?;
     let rule = rule.map(|(kind, entry, pattern)| report::RuleOfRow { kind, entry, pattern });
     Some(HistoryRow {
         hour: report::timestamp(u64::from(hour) * 3600),
         client,
         group,
         name,
+        image: image.map(|(repository, action)| report::ImageOfRow { repository, action }),
         verdict,
         reason,
         rule,
@@ -345,8 +355,7 @@ fn row_of(hour: u32, topic: &str, times: Times, after: &str) -> Option<HistoryRo
 
 fn rule_of(key: &str) -> Option<RuleKey> {
     let (kind, entry, pattern): (String, String, String) = serde_json::from_str(key).ok()?;
-    let kinds = [EntryKind::Registry, EntryKind::Service, EntryKind::Deny];
-    let kind = kinds.into_iter().find(|known| known.to_string() == kind)?;
+    let kind = RuleKind::ALL.into_iter().find(|known| known.to_string() == kind)?;
     Some(RuleKey { kind, entry, pattern })
 }
 

@@ -1,9 +1,11 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::event::images::{ImageDecided, ImageSubject};
 use crate::event::tally::tests::{count, in_force};
 use crate::event::tally::{Counted, Tallies};
 use crate::observe::recent::VerdictWord;
+use crate::observe::rule_hits::RuleKind;
 use crate::policy::store::InForce;
 
 const SETTINGS: config::History = config::History { keep: Duration::from_secs(7 * 24 * 3600), size: 8 << 20 };
@@ -47,7 +49,11 @@ impl Lab {
     /// Takes what was counted, as of `now`.
     fn take(&self, now: SystemTime) {
         let rule = |row: &Counted<'_>| row.rule().map(RuleKey::of).map(Arc::new);
-        self.tallies.take(|table| table.rows().for_each(|row| self.history.add(&row, rule(&row).as_ref(), now)));
+        self.tallies.take(|table| {
+            for row in table.rows() {
+                self.history.add(Fact::of(&row, rule(&row).as_ref()), row.count, now);
+            }
+        });
     }
 
     fn rows(&self, search: &Search) -> Vec<String> {
@@ -264,4 +270,78 @@ fn a_second_process_does_not_get_the_file_and_does_not_put_it_aside() {
     let lab = Lab::new();
     assert!(History::open(&lab.path(), &SETTINGS).is_err());
     assert!(lab.path().exists() && !lab.path().with_extension("redb.damaged").exists());
+}
+
+// ── images ──
+
+impl Lab {
+    fn want(&self, repository: &str, count: u64, now: SystemTime) {
+        let subject = ImageSubject {
+            client: CI.into(),
+            host: "registry.example".parse().unwrap(),
+            repository: repository.to_owned(),
+        };
+        let decided = ImageDecided {
+            about: Some(subject),
+            group: Some("ci".to_owned()),
+            action: "pull",
+            decision: crate::event::Decision::Deny,
+            reason: "community",
+            key: None,
+        };
+        let rule =
+            RuleKey { kind: RuleKind::Images, entry: "lab".to_owned(), pattern: "community = \"deny\"".to_owned() };
+        self.history.add(Fact::of_image(&decided, Some(&Arc::new(rule))), count, now);
+    }
+}
+
+#[test]
+fn images_are_kept_beside_the_names_of_their_registries_with_the_key_that_decided() {
+    let now = SystemTime::now();
+    let lab = Lab::new();
+    lab.ask(CI, "registry.example", now);
+    lab.want("team/app", 2, now);
+    let lab = lab.reopened();
+    lab.want("team/app", 1, now);
+    lab.want("team/other", 1, now);
+    let rows = lab.history.rows(&Search::default(), usize::MAX).unwrap();
+    let mut told: Vec<_> = rows.iter().map(|row| (row.wanted().unwrap(), row.reason.as_str(), row.count)).collect();
+    told.sort();
+    assert_eq!(
+        told,
+        [
+            ("registry.example".to_owned(), "rule", 1),
+            ("registry.example/team/app".to_owned(), "community", 3),
+            ("registry.example/team/other".to_owned(), "community", 1),
+        ]
+    );
+    let stats = lab.history.stats(&Search::default(), 10).unwrap();
+    let denied: Vec<_> = stats.denied.iter().map(|denied| (denied.wanted(), denied.count)).collect();
+    assert_eq!(denied, [("registry.example/team/app".to_owned(), 3), ("registry.example/team/other".to_owned(), 1)]);
+    let rules = lab.history.rules().unwrap();
+    assert!(rules.iter().any(|(key, _)| key.kind == RuleKind::Images && key.pattern == "community = \"deny\""));
+}
+
+#[test]
+fn repositories_without_end_are_kept_as_various_ones_of_their_client() {
+    let (now, lab) = (SystemTime::now(), Lab::new());
+    for number in 0..1500 {
+        lab.want(&format!("team/app-{number}"), 1, now);
+    }
+    let rows = lab.history.rows(&Search::default(), usize::MAX).unwrap();
+    let various: Vec<_> = rows.iter().filter(|row| row.name.is_none()).collect();
+    assert_eq!((rows.len(), various.len(), various[0].count, various[0].client), (1001, 1, 500, Some(CI.into())));
+    assert_eq!(various[0].wanted(), None);
+}
+
+#[test]
+fn what_was_wanted_of_an_image_is_told_where_it_was_no_pull() {
+    let image = |repository: &str, action: &str| ImageOfRow { repository: repository.into(), action: action.into() };
+    for (image, told) in [
+        (image("team/app", "pull"), "r.example/team/app"),
+        (image("team/app", "push"), "r.example/team/app (push)"),
+        (image("", "catalog"), "r.example (catalog)"),
+    ] {
+        assert_eq!(image.at("r.example"), told);
+    }
 }

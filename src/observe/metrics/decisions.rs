@@ -16,6 +16,7 @@ pub(super) fn write(text: &mut Exposition, totals: &Totals, policy: &Snapshot) {
     totals.read(|sums| {
         write_questions(text, sums);
         write_reasons(text, sums);
+        write_images(text, sums);
         write_latencies(text, sums);
         write_rules(text, &sums.rules, policy);
         let help =
@@ -55,6 +56,17 @@ fn write_reasons(text: &mut Exposition, sums: &Sums) {
     }
 }
 
+fn write_images(text: &mut Exposition, sums: &Sums) {
+    let name = "pullgate_image_decisions_total";
+    let help = "Requests at the gateway that were judged by the policy of images, by what was decided and why.";
+    text.family(name, Kind::Counter, help);
+    for (kind, count) in &sums.images {
+        let verdict = VerdictWord::from(kind.decision).to_string();
+        let labels = [("group", &*kind.group), ("verdict", &verdict), ("action", kind.action), ("reason", kind.reason)];
+        text.sample(name, &labels, count);
+    }
+}
+
 fn write_latencies(text: &mut Exposition, sums: &Sums) {
     let name = "pullgate_answer_duration_seconds";
     let help = "From receiving a question to having sent its answer; for forwarded ones, to having it.";
@@ -67,7 +79,7 @@ fn write_latencies(text: &mut Exposition, sums: &Sums) {
 /// The rules of the policy, in its order, those that were never hit among them; not more than there is room for.
 fn write_rules(text: &mut Exposition, hits: &RuleHits, policy: &Snapshot) {
     let mut seen = BTreeSet::new();
-    let keys = policy.rules().map(RuleKey::of).filter(|key| seen.insert(key.clone()));
+    let keys = RuleKey::all(policy).filter(|key| seen.insert(key.clone()));
     let keys: Vec<_> = keys.take(MAX_RULES).collect();
     let hits_of = "pullgate_rule_hits_total";
     text.family(hits_of, Kind::Counter, "Decisions by a rule since the start, of the first 1000 rules.");
@@ -82,9 +94,12 @@ fn write_rules(text: &mut Exposition, hits: &RuleHits, policy: &Snapshot) {
             write_rule(text, last_of, key, last);
         }
     }
-    let unused = policy.rule_count().saturating_sub(hits.len());
+    let of_images = hits.len_of_images();
+    let unused = policy.rule_count().saturating_sub(hits.len() - of_images);
     let help = "Rules in force that never decided since the start, or since the history began.";
     text.single("pullgate_rules_unused", Kind::Gauge, help, unused);
+    let help = "Keys of the images in force that never decided since the start, or since the history began.";
+    text.single("pullgate_image_rules_unused", Kind::Gauge, help, hits.image_keys().saturating_sub(of_images));
     let help = "Hits that were kept of no rule, since too many others had some.";
     text.single("pullgate_rule_hits_unkept_total", Kind::Counter, help, hits.unkept());
 }

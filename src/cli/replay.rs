@@ -58,10 +58,13 @@ pub(super) fn print(replay: &ReplayReport, output: &mut Output) -> Result<(), Fa
 
 /// `of 120 questions in the last 24h, 2 names would be decided otherwise`.
 pub(super) fn headline(replay: &ReplayReport) -> String {
-    let ReplayReport { since, reaches_back_to, replayed, flips_in_all, .. } = replay;
+    let ReplayReport { since, reaches_back_to, replayed, flips, flips_in_all, .. } = replay;
+    let has_images = flips.iter().any(|flip| flip.image.is_some());
     let questions = counted(usize::try_from(*replayed).unwrap_or(usize::MAX), "question");
     let names = match flips_in_all {
         0 => "none".to_owned(),
+        1 if has_images => "1 image".to_owned(),
+        some if has_images => format!("{some} names or images"),
         some => counted(*some, "name"),
     };
     format!(
@@ -72,14 +75,15 @@ pub(super) fn headline(replay: &ReplayReport) -> String {
 
 /// `- a.example: allow -> deny  group ci  9 times by 10.0.0.1, last 2026-11-28 14:02: not on the allowlist`.
 fn line(flip: &FlipReport) -> String {
-    let FlipReport { name, group, old, new, direction, reason, .. } = flip;
+    let FlipReport { group, old, new, direction, reason, .. } = flip;
     let sign = match direction {
         Direction::Opens => '+',
         Direction::Closes => '-',
         Direction::Changes => '~',
     };
     let whose = group.as_ref().map(|group| format!("  group {group}")).unwrap_or_default();
-    format!("{sign} {name}: {old} -> {new}{whose}  {}: {reason}", asked(flip))
+    let wanted = flip.wanted();
+    format!("{sign} {wanted}: {old} -> {new}{whose}  {}: {reason}", asked(flip))
 }
 
 /// `9 times by 10.0.0.1 and others, last 2026-11-28 14:02`.
@@ -117,6 +121,7 @@ pub(super) mod tests {
     pub(in crate::cli) fn flip(name: &str) -> FlipReport {
         FlipReport {
             name: name.to_owned(),
+            image: None,
             group: Some("ci".to_owned()),
             old: VerdictWord::Allow,
             new: VerdictWord::Deny,

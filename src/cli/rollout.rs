@@ -6,7 +6,7 @@ use super::failure::{self, Failure};
 use super::options::{self, Options};
 use super::output::{Output, counted};
 use super::{ExitCode, Outcome, overlay};
-use crate::control::report::{GroupRollout, Lack, RolloutReport};
+use crate::control::report::{GroupRollout, Lack, LackedName, RolloutReport};
 use crate::observe::log::to_the_minute;
 
 /// Show what each group still lacks to be enforced
@@ -107,7 +107,13 @@ fn print_group(group: &GroupRollout, days: u32, output: &mut Output) -> Result<(
 fn told(lack: &Lack, group: &GroupRollout, days: u32) -> String {
     let of_group = group.group.as_ref().map(|name| format!(" --group {name}")).unwrap_or_default();
     match lack {
-        Lack::Names { .. } => format!("{lack}: {}; run `pullgate learn{of_group}`", names(group)),
+        Lack::Names { .. } => {
+            format!("{lack}: {}; run `pullgate learn{of_group}`", listed(&group.names, group.names_in_all))
+        }
+        Lack::Images { .. } => {
+            let listed = listed(&group.images, group.images_in_all);
+            format!("{lack}: {listed}; `pullgate check{of_group} IMAGE` says what would allow it")
+        }
         Lack::VariousNames { .. } => format!("{lack}: a client asks for more names than are kept of one in an hour"),
         Lack::History { .. } => format!("{lack} of {days}"),
         Lack::Silence => format!("{lack}: `pullgate doctor` says whether they ask pullgate at all"),
@@ -118,10 +124,10 @@ fn told(lack: &Lack, group: &GroupRollout, days: u32) -> String {
     }
 }
 
-fn names(group: &GroupRollout) -> String {
-    let shown = group.names.iter().take(MAX_NAMES);
+fn listed(lacked: &[LackedName], in_all: usize) -> String {
+    let shown = lacked.iter().take(MAX_NAMES);
     let shown: Vec<String> = shown.map(|name| format!("{} ({})", name.name, name.count)).collect();
-    match group.names_in_all.saturating_sub(shown.len()) {
+    match in_all.saturating_sub(shown.len()) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
     }

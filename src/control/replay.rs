@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use super::diff::Direction;
-use super::report::{AskedReport, AskedTopic, FlipReport, HistoryRow, ReplayReport, RuleReport, VerdictWord};
-use crate::name::DomainName;
-use crate::policy::judge::Verdict;
-use crate::policy::replay::{Asked, By, Flip, Replayed};
+use super::explain::{key_report, rule_report};
+use super::report::{
+    AskedReport, AskedTopic, FlipReport, HistoryRow, ImageOfRow, ReplayReport, RuleReport, VerdictWord,
+};
+use crate::policy::images::{Access, Badge, Category};
+use crate::policy::replay::{Answer, Asked, AskedImage, By, Flip, Replayed};
+use crate::policy::repository::Repository;
 use crate::policy::snapshot::Snapshot;
 
 /// What was asked, added up over the hours.
@@ -18,18 +21,21 @@ pub(super) struct Topics {
     unnamed: u64,
 }
 
-/// A client, its group, and a name in presentation form.
-type Who = (Option<IpAddr>, Option<String>, String);
+/// A client, its group, and a name in presentation form; the image there, and what the Hub said of its namespace.
+type Who = (Option<IpAddr>, Option<String>, String, Option<(ImageOfRow, Option<Badge>)>);
 /// A question, how often it was asked, and when last.
 type Counted = (Asked, u64, String);
 
 /// Flips, added up over clients.
 #[derive(Debug, Default)]
 pub struct Replaying {
-    flips: BTreeMap<(Option<String>, String, VerdictWord, VerdictWord), Sum>,
+    flips: BTreeMap<Turn, Sum>,
     replayed: u64,
     not_replayed: u64,
 }
+
+/// A group, a name, the image there, and the verdicts.
+type Turn = (Option<String>, String, Option<ImageOfRow>, VerdictWord, VerdictWord);
 
 #[derive(Debug, Default)]
 struct Sum {
@@ -41,16 +47,15 @@ struct Sum {
 }
 
 impl Topics {
-    /// Adds a row; one about an image is no question.
+    /// Adds a row.
     pub(super) fn add(&mut self, row: HistoryRow) {
-        if row.image.is_some() {
-            return;
-        }
         let Some(name) = row.name else {
             self.unnamed = self.unnamed.saturating_add(row.count);
             return;
         };
-        let (count, last) = self.topics.entry((row.client, row.group, name)).or_default();
+        let badge = Category::from_word(&row.reason).and_then(Category::badge);
+        let image = row.image.map(|image| (image, badge));
+        let (count, last) = self.topics.entry((row.client, row.group, name, image)).or_default();
         *count = count.saturating_add(row.count);
         if *last < row.last {
             *last = row.last;
@@ -64,9 +69,9 @@ impl Topics {
         let mut questions = Vec::new();
         let mut topics: Vec<_> = self.topics.into_iter().collect();
         topics.sort_by(|(one, (count, _)), (other, (others, _))| others.cmp(count).then_with(|| one.cmp(other)));
-        for ((client, group, name), (count, last)) in topics {
-            match name.parse::<DomainName>() {
-                Ok(name) if questions.len() < limit => questions.push((Asked { client, group, name }, count, last)),
+        for (who, (count, last)) in topics {
+            match question(who) {
+                Some(asked) if questions.len() < limit => questions.push((asked, count, last)),
                 _ => unknown = unknown.saturating_add(count),
             }
         }
@@ -79,21 +84,14 @@ impl Topics {
         let mut topics = Vec::new();
         for (asked, count, last) in questions {
             let by = asked.by(policy);
-            let Some(judgement) = asked.judge(policy, by) else {
+            let Some(verdict) = asked.judge(policy, by).map(VerdictWord::from) else {
                 left_out = left_out.saturating_add(count);
                 continue;
             };
-            let Asked { client, group, name } = asked;
-            let (name, is_by_address) = (name.to_string(), by == By::Address);
-            topics.push(AskedTopic {
-                client,
-                group,
-                is_by_address,
-                name,
-                verdict: judgement.verdict.into(),
-                count,
-                last,
-            });
+            let badge = asked.image.as_ref().and_then(|image| image.badge);
+            let (image, name, is_by_address) = (image_of(&asked), asked.name.to_string(), by == By::Address);
+            let Asked { client, group, .. } = asked;
+            topics.push(AskedTopic { client, group, is_by_address, name, image, badge, verdict, count, last });
         }
         AskedReport { reaches_back_to, topics, left_out }
     }
@@ -108,7 +106,7 @@ impl Topics {
                 Replayed::Unknown => replaying.not_replayed = replaying.not_replayed.saturating_add(count),
                 Replayed::Flipped(Flip { old, new }) => {
                     replaying.replayed = replaying.replayed.saturating_add(count);
-                    replaying.add(&asked, (old.verdict.into(), new.verdict), (count, last));
+                    replaying.add(&asked, (old.into(), new), (count, last));
                 }
             }
         }
@@ -121,10 +119,10 @@ impl Replaying {
     pub fn of(asked: AskedReport, new: &Snapshot) -> Self {
         let mut replaying = Self { not_replayed: asked.left_out, ..Self::default() };
         for topic in asked.topics {
-            let AskedTopic { client, group, is_by_address, name, verdict, count, last } = topic;
-            let asked = name.parse::<DomainName>().ok().map(|name| Asked { client, group, name });
+            let AskedTopic { client, group, is_by_address, name, image, badge, verdict, count, last } = topic;
+            let asked = question((client, group, name, image.map(|image| (image, badge))));
             let by = if is_by_address { By::Address } else { By::Group };
-            let judged = asked.as_ref().and_then(|asked| Some((asked, asked.judge(new, by)?.verdict)));
+            let judged = asked.as_ref().and_then(|asked| Some((asked, asked.judge(new, by)?)));
             let Some((asked, judged)) = judged else {
                 replaying.not_replayed = replaying.not_replayed.saturating_add(count);
                 continue;
@@ -137,8 +135,8 @@ impl Replaying {
         replaying
     }
 
-    fn add(&mut self, asked: &Asked, (old, new): (VerdictWord, Verdict<'_>), (count, last): (u64, String)) {
-        let key = (asked.group.clone(), asked.name.to_string(), old, new.into());
+    fn add(&mut self, asked: &Asked, (old, new): (VerdictWord, Answer<'_>), (count, last): (u64, String)) {
+        let key = (asked.group.clone(), asked.name.to_string(), image_of(asked), old, new.into());
         let sum = self.flips.entry(key).or_default();
         sum.count = sum.count.saturating_add(count);
         if sum.clients.len() < MAX_CLIENTS {
@@ -147,8 +145,10 @@ impl Replaying {
         if sum.last < last {
             sum.last = last;
         }
-        sum.reason = new.to_string();
-        sum.rule = new.rule().map(super::explain::rule_report);
+        (sum.reason, sum.rule) = match new {
+            Answer::Name(verdict) => (verdict.to_string(), verdict.rule().map(rule_report)),
+            Answer::Image(verdict) => (verdict.to_string(), verdict.key().map(key_report)),
+        };
     }
 
     /// The flips, those of most questions first.
@@ -157,15 +157,42 @@ impl Replaying {
         let flips_in_all = flips.len();
         let mut flips: Vec<FlipReport> = flips
             .into_iter()
-            .map(|((group, name, old, new), sum)| {
+            .map(|((group, name, image, old, new), sum)| {
                 let Sum { count, clients, last, reason, rule } = sum;
-                let clients = clients.into_iter().collect();
-                FlipReport { name, group, old, new, direction: direction(old, new), count, clients, last, reason, rule }
+                let (clients, direction) = (clients.into_iter().collect(), direction(old, new));
+                FlipReport { name, image, group, old, new, direction, count, clients, last, reason, rule }
             })
             .collect();
         flips.sort_by_key(|flip| std::cmp::Reverse(flip.count));
         flips.truncate(MAX_FLIPS);
         ReplayReport { since, reaches_back_to, replayed, not_replayed, flips, flips_in_all }
+    }
+}
+
+/// A question as it is judged; `None`: it is for what is no name, or for no image that could be pulled or pushed.
+fn question((client, group, name, image): Who) -> Option<Asked> {
+    let image = match image {
+        Some((ImageOfRow { repository, action }, badge)) => Some(AskedImage {
+            repository: Repository::parse(&repository).ok()?,
+            access: Access::from_word(&action)?,
+            badge,
+        }),
+        None => None,
+    };
+    Some(Asked { client, group, name: name.parse().ok()?, image })
+}
+
+fn image_of(asked: &Asked) -> Option<ImageOfRow> {
+    let AskedImage { repository, access, badge: _ } = asked.image.as_ref()?;
+    Some(ImageOfRow { repository: repository.as_str().to_owned(), action: access.word().to_owned() })
+}
+
+impl From<Answer<'_>> for VerdictWord {
+    fn from(answer: Answer<'_>) -> Self {
+        match answer {
+            Answer::Name(verdict) => verdict.into(),
+            Answer::Image(verdict) => verdict.into(),
+        }
     }
 }
 
@@ -268,5 +295,53 @@ mod tests {
     fn of_too_many_questions_those_asked_most_are_kept() {
         let (questions, unknown) = topics().into_questions(1);
         assert_eq!((questions[0].0.name.to_string().as_str(), questions[0].1, unknown), ("a.example", 6, 15));
+    }
+
+    #[test]
+    fn images_flip_by_what_is_done_with_them_and_as_a_server_tells_of_them() {
+        let of = |allow: &str| {
+            let text = format!(
+                "version = 1\n[[registry]]\nname = \"r\"\nhosts = [\"r.example\"]\npath = \"inspect\"\n\
+                 [[images]]\nregistry = \"r\"\n{allow}"
+            );
+            let options = Options { has_gateway: true, ..Options::default() };
+            load(vec![Source::new("a.toml", text)], &options, SystemTime::UNIX_EPOCH).unwrap().snapshot
+        };
+        let (old, new) = (of("allow = [\"team/*\"]"), of("allow = [\"team/app\"]\npush = [\"team/tool\"]"));
+        let topics = || {
+            let mut topics = Topics::default();
+            for (repository, action) in [
+                ("team/app", "pull"),
+                ("team/tool", "pull"),
+                ("team/tool", "push"),
+                ("team/web", "pull"),
+                ("", "catalog"),
+            ] {
+                let image = ImageOfRow { repository: repository.to_owned(), action: action.to_owned() };
+                let row = row("10.0.0.1", "ci", Some("r.example"), "2");
+                topics.add(HistoryRow { group: None, image: Some(image), ..row });
+            }
+            topics
+        };
+        let report = topics().replayed(&old, &new).finish(String::new(), String::new());
+        let told: Vec<_> = report
+            .flips
+            .iter()
+            .map(|flip| {
+                let rule = flip.rule.as_ref().map_or("", |rule| rule.pattern.as_str());
+                format!("{} {} {} by {rule}", flip.wanted(), flip.old, flip.new)
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "r.example/team/tool (push) deny allow by push = \"team/tool\"",
+                "r.example/team/web allow deny by [[images]] of r",
+            ]
+        );
+        assert_eq!((report.replayed, report.not_replayed), (12, 3));
+        let json = serde_json::to_string(&topics().judged(&old, String::new())).unwrap();
+        let told = Replaying::of(serde_json::from_str(&json).unwrap(), &new).finish(String::new(), String::new());
+        assert_eq!(told, report);
     }
 }

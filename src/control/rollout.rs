@@ -2,14 +2,16 @@
 //! policy in, numbers out: no clock, no file.
 
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::explain::mode_word;
-use super::report::{GroupRollout, HistoryRow, Lack, LackedName, OverlayReport, VerdictWord};
+use super::report::{GroupRollout, HistoryRow, ImageOfRow, Lack, LackedName, OverlayReport, VerdictWord};
 use crate::name::DomainName;
 use crate::policy::document::Mode;
-use crate::policy::judge::{Denial, Verdict};
+use crate::policy::images::{Access, Category, ImageVerdict};
+use crate::policy::judge::{Denial, Judgement, Verdict};
+use crate::policy::repository::Repository;
 use crate::policy::snapshot::{GroupRef, Snapshot};
 
 /// What is added up, group by group.
@@ -39,6 +41,8 @@ struct Sums {
     various: u64,
     last_would_deny: Option<String>,
     names: HashMap<String, (u64, String)>,
+    /// The same of images, which somebody wanted to pull or push.
+    images: HashMap<String, (u64, String)>,
 }
 
 impl<'s> Rollout<'s> {
@@ -56,7 +60,7 @@ impl<'s> Rollout<'s> {
     /// Adds a row. What was decided then does not matter but where the name is not known: what would be denied is judged
     /// by the policy in force. Rows of groups that are gone say nothing of those that are there.
     pub(super) fn add(&mut self, row: &HistoryRow) {
-        let Some(number) = self.numbers.get(&row.group.as_deref()).filter(|_| row.image.is_none()) else { return };
+        let Some(number) = self.numbers.get(&row.group.as_deref()) else { return };
         let (group, sums) = &mut self.groups[*number];
         sums.clients.extend(row.client);
         sums.asked = sums.asked.saturating_add(row.count);
@@ -65,7 +69,13 @@ impl<'s> Rollout<'s> {
         }
         let name = row.name.as_ref().map(|text| text.parse::<DomainName>());
         let is_lacking = match &name {
-            Some(Ok(name)) => would_deny(self.snapshot.judge_as(*group, name.as_name()).verdict),
+            Some(Ok(name)) => {
+                let judgement = self.snapshot.judge_as(*group, name.as_name());
+                match &row.image {
+                    Some(image) => would_deny_image(self.snapshot, judgement, row, image),
+                    None => would_deny(judgement.verdict),
+                }
+            }
             Some(Err(_)) => false,
             // Names that are kept of a client only as various ones may be on trial, or allowed by now: who knows.
             None => row.verdict == VerdictWord::Audit && row.reason != "on-trial",
@@ -94,17 +104,35 @@ fn would_deny(verdict: Verdict<'_>) -> bool {
     }
 }
 
+/// The same of an image; one of a registry that is not inspected is let through as its name is.
+fn would_deny_image(snapshot: &Snapshot, judgement: Judgement<'_>, row: &HistoryRow, image: &ImageOfRow) -> bool {
+    // Whoever it was: an address that no exemption of single clients holds, where there was none.
+    let client = row.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let Some(rules) = snapshot.inspected_images(judgement, client).filter(|rules| !rules.is_on_trial()) else {
+        return false;
+    };
+    let asked = Access::from_word(&image.action).zip(Repository::parse(&image.repository).ok());
+    let badge = Category::from_word(&row.reason).and_then(Category::badge);
+    match asked.as_ref().map(|(access, repository)| rules.judge(repository, *access, badge)) {
+        Some(ImageVerdict::Allow(_)) => false,
+        Some(ImageVerdict::Deny(_) | ImageVerdict::Audit(_)) => true,
+        // What only the Hub knows, and lists of repositories: as it was.
+        Some(ImageVerdict::NeedsBadge) | None => row.verdict == VerdictWord::Audit,
+    }
+}
+
 impl Sums {
     fn add_lacking(&mut self, row: &HistoryRow) {
         self.would_deny = self.would_deny.saturating_add(row.count);
         if self.last_would_deny.as_ref().is_none_or(|last| *last < row.last) {
             self.last_would_deny = Some(row.last.clone());
         }
-        let Some(name) = &row.name else {
+        let Some(wanted) = row.wanted() else {
             self.various = self.various.saturating_add(row.count);
             return;
         };
-        let (count, last) = self.names.entry(name.clone()).or_default();
+        let lacked = if row.image.is_some() { &mut self.images } else { &mut self.names };
+        let (count, last) = lacked.entry(wanted).or_default();
         *count = count.saturating_add(row.count);
         if *last < row.last {
             last.clone_from(&row.last);
@@ -120,12 +148,7 @@ impl Sums {
     ) -> GroupRollout {
         let overlay = overlay_of(group, mode, overlays);
         let missing = if mode == Mode::Audit { self.missing(window, overlay.is_some()) } else { Vec::new() };
-        let Self { clients, asked, denied, would_deny, various: _, last_would_deny, names } = self;
-        let names_in_all = names.len();
-        let lacked = |(name, (count, last))| LackedName { name, count, last };
-        let mut names: Vec<LackedName> = names.into_iter().map(lacked).collect();
-        names.sort_by(|one, other| other.count.cmp(&one.count).then_with(|| one.name.cmp(&other.name)));
-        names.truncate(NAMES);
+        let Self { clients, asked, denied, would_deny, various: _, last_would_deny, names, images } = self;
         let place = group.map(GroupRef::place);
         GroupRollout {
             group: group.map(|group| group.name().to_owned()),
@@ -138,8 +161,10 @@ impl Sums {
             denied_a_day: window.a_day(denied),
             would_deny_a_day: window.a_day(would_deny),
             last_would_deny,
-            names,
-            names_in_all,
+            names_in_all: names.len(),
+            names: most(names),
+            images_in_all: images.len(),
+            images: most(images),
             missing,
         }
     }
@@ -147,6 +172,7 @@ impl Sums {
     fn missing(&self, window: Window, is_overlaid: bool) -> Vec<Lack> {
         let lacks = [
             (!self.names.is_empty()).then_some(Lack::Names { count: self.names.len() }),
+            (!self.images.is_empty()).then_some(Lack::Images { count: self.images.len() }),
             (self.various > 0).then_some(Lack::VariousNames { times: self.various }),
             (self.asked == 0).then_some(Lack::Silence),
             (!window.is_whole()).then(|| Lack::History { days: window.whole_days() }),
@@ -172,6 +198,14 @@ impl Window {
     fn is_whole(self) -> bool {
         self.span.as_secs() + SLACK >= u64::from(self.days) * DAY
     }
+}
+
+/// Those that were asked for most.
+fn most(lacked: HashMap<String, (u64, String)>) -> Vec<LackedName> {
+    let mut lacked: Vec<_> = lacked.into_iter().map(|(name, (count, last))| LackedName { name, count, last }).collect();
+    lacked.sort_by(|one, other| other.count.cmp(&one.count).then_with(|| one.name.cmp(&other.name)));
+    lacked.truncate(NAMES);
+    lacked
 }
 
 /// The overlay that a group has its mode of.
@@ -306,5 +340,43 @@ mod tests {
                 .map(|(group, client)| of(overlay(group, client))),
             [true, false, true, false]
         );
+    }
+
+    const IMAGES: &str = "version = 1\n[[registry]]\nname = \"r\"\nhosts = [\"r.example\"]\npath = \"inspect\"\n\
+        [[registry]]\nname = \"t\"\nhosts = [\"trial.example\"]\npath = \"inspect\"\n\
+        [[images]]\nregistry = \"r\"\nallow = [\"team/*\"]\ndeny = [\"team/old\"]\n\
+        [[images]]\nregistry = \"t\"\nmode = \"audit\"\n\
+        [[group]]\nname = \"ci\"\nclients = [\"10.0.0.0/8\"]\nmode = \"audit\"\nregistries = [\"*\"]\n";
+
+    fn wanted(host: &str, repository: &str, action: &str) -> HistoryRow {
+        let image = ImageOfRow { repository: repository.to_owned(), action: action.to_owned() };
+        HistoryRow { image: Some(image), ..row("ci", Some(host), VerdictWord::Audit, "2") }
+    }
+
+    #[test]
+    fn images_that_would_be_denied_are_missing_as_names_are() {
+        let options = Options { has_gateway: true, ..Options::default() };
+        let snapshot = load(vec![Source::new("a.toml", IMAGES)], &options, SystemTime::UNIX_EPOCH).unwrap().snapshot;
+        let mut rollout = Rollout::of(&snapshot);
+        for row in [
+            wanted("r.example", "team/app", "pull"),
+            wanted("r.example", "team/old", "pull"),
+            wanted("r.example", "other/app", "pull"),
+            wanted("r.example", "team/app", "push"),
+            wanted("r.example", "", "catalog"),
+            wanted("trial.example", "other/app", "pull"),
+            row("ci", Some("r.example"), VerdictWord::Allow, "1"),
+        ] {
+            rollout.add(&row);
+        }
+        let group = &rollout.finish(days(7), &[])[0];
+        let images: Vec<_> = group.images.iter().map(|image| image.name.as_str()).collect();
+        assert_eq!(
+            images,
+            ["r.example (catalog)", "r.example/other/app", "r.example/team/app (push)", "r.example/team/old"]
+        );
+        assert_eq!((group.names_in_all, group.images_in_all), (0, 4));
+        assert_eq!(group.missing, [Lack::Images { count: 4 }]);
+        assert_eq!(group.missing[0].to_string(), "4 images would be denied");
     }
 }

@@ -4,13 +4,15 @@
 //! reached us. So a question is judged by its client's address where that alone puts the client into the group that it was
 //! in, and by that group where it does not.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::name::DomainName;
-use crate::policy::judge::{Asker, Judgement};
+use crate::policy::images::{Access, Badge, ImageVerdict};
+use crate::policy::judge::{Asker, Judgement, Verdict};
+use crate::policy::repository::Repository;
 use crate::policy::snapshot::{GroupRef, Snapshot};
 
-/// A question that was asked.
+/// A question that was asked, or a request for an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
     /// Who asked; `None`: various clients.
@@ -19,6 +21,19 @@ pub struct Asked {
     pub group: Option<String>,
     /// For which name.
     pub name: DomainName,
+    /// For which image there; `None`: it is about the name.
+    pub image: Option<AskedImage>,
+}
+
+/// An image that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskedImage {
+    /// The repository.
+    pub repository: Repository,
+    /// What was to be done.
+    pub access: Access,
+    /// What the Hub said of the namespace, as far as that is known.
+    pub badge: Option<Badge>,
 }
 
 /// What a question is judged by.
@@ -30,23 +45,32 @@ pub enum By {
     Group,
 }
 
+/// What a policy says to what was asked.
+#[derive(Clone, Copy, Debug)]
+pub enum Answer<'s> {
+    /// To a name; to an image, if all of its registry are one to the policy.
+    Name(Verdict<'s>),
+    /// To an image.
+    Image(ImageVerdict<'s>),
+}
+
 /// A question that two policies decide differently.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Flip<'s> {
     /// What the old policy says.
-    pub old: Judgement<'s>,
+    pub old: Answer<'s>,
     /// What the new policy says.
-    pub new: Judgement<'s>,
+    pub new: Answer<'s>,
 }
 
 /// What a question comes to under another policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Replayed<'s> {
     /// The same verdict, whatever the reason.
     Same,
     /// Another.
     Flipped(Flip<'s>),
-    /// It cannot be told on whose behalf it would be judged.
+    /// It cannot be told on whose behalf it would be judged, or only the Hub knows whose image it is.
     Unknown,
 }
 
@@ -59,8 +83,25 @@ impl Asked {
         if group == self.group.as_deref() { By::Address } else { By::Group }
     }
 
-    /// What a policy says to it; `None`: it is for various clients, whose group the policy does not have.
-    pub fn judge<'s>(&self, policy: &'s Snapshot, by: By) -> Option<Judgement<'s>> {
+    /// What a policy says to it; `None`: it is for various clients, whose group the policy does not have, or for an image
+    /// of which only the Hub knows whose it is.
+    pub fn judge<'s>(&'s self, policy: &'s Snapshot, by: By) -> Option<Answer<'s>> {
+        let judgement = self.judge_name(policy, by)?;
+        let Some(AskedImage { repository, access, badge }) = &self.image else {
+            return Some(Answer::Name(judgement.verdict));
+        };
+        // Of a group whoever it is: an address that no exemption of single clients holds.
+        let client = self.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        match policy.inspected_images(judgement, client) {
+            None => Some(Answer::Name(judgement.verdict)),
+            Some(rules) => match rules.judge(repository, *access, *badge) {
+                ImageVerdict::NeedsBadge => None,
+                verdict => Some(Answer::Image(verdict)),
+            },
+        }
+    }
+
+    fn judge_name<'s>(&self, policy: &'s Snapshot, by: By) -> Option<Judgement<'s>> {
         let name = self.name.as_name();
         let of_client = || self.client.map(|client| policy.judge(&asker(client), name));
         if by == By::Address {
@@ -75,12 +116,24 @@ impl Asked {
     }
 
     /// Whether `new` decides it otherwise than `old`.
-    pub fn replay<'s>(&self, old: &'s Snapshot, new: &'s Snapshot) -> Replayed<'s> {
+    pub fn replay<'s>(&'s self, old: &'s Snapshot, new: &'s Snapshot) -> Replayed<'s> {
         let by = self.by(old);
         match (self.judge(old, by), self.judge(new, by)) {
-            (Some(old), Some(new)) if old.verdict.word() == new.verdict.word() => Replayed::Same,
+            (Some(old), Some(new)) if old.word() == new.word() => Replayed::Same,
             (Some(old), Some(new)) => Replayed::Flipped(Flip { old, new }),
             _ => Replayed::Unknown,
+        }
+    }
+}
+
+impl Answer<'_> {
+    /// `allow`, `deny` or `audit`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Name(verdict) => verdict.word(),
+            Self::Image(ImageVerdict::Allow(_)) => "allow",
+            Self::Image(ImageVerdict::Audit(_)) => "audit",
+            Self::Image(ImageVerdict::Deny(_) | ImageVerdict::NeedsBadge) => "deny",
         }
     }
 }
@@ -104,7 +157,7 @@ mod tests {
 
     fn asked(client: Option<&str>, group: Option<&str>, name: &str) -> Asked {
         let client = client.map(|client| client.parse().unwrap());
-        Asked { client, group: group.map(str::to_owned), name: name.parse().unwrap() }
+        Asked { client, group: group.map(str::to_owned), name: name.parse().unwrap(), image: None }
     }
 
     /// Two groups, one by its listener; `hosts` is what both may use.
@@ -118,7 +171,7 @@ mod tests {
     fn told(replayed: Replayed<'_>) -> String {
         match replayed {
             Replayed::Same => "same".to_owned(),
-            Replayed::Flipped(Flip { old, new }) => format!("{} {}", old.verdict.word(), new.verdict.word()),
+            Replayed::Flipped(Flip { old, new }) => format!("{} {}", old.word(), new.word()),
             Replayed::Unknown => "unknown".to_owned(),
         }
     }
@@ -143,8 +196,8 @@ mod tests {
     #[test]
     fn another_rule_for_the_same_verdict_is_no_flip() {
         let (old, new) = (groups("\"a.example\"", "enforce"), groups("\"*.example\"", "enforce"));
-        assert_eq!(asked(Some("10.0.0.1"), Some("ci"), "a.example").replay(&old, &new), Replayed::Same);
-        assert_eq!(asked(Some("10.0.0.1"), Some("ci"), "b.example").replay(&old, &old), Replayed::Same);
+        assert_eq!(told(asked(Some("10.0.0.1"), Some("ci"), "a.example").replay(&old, &new)), "same");
+        assert_eq!(told(asked(Some("10.0.0.1"), Some("ci"), "b.example").replay(&old, &old)), "same");
     }
 
     #[test]
@@ -165,5 +218,38 @@ mod tests {
         let new = policy("[[registry]]\nname = \"r\"\nhosts = [\"b.example\"]\n");
         assert_eq!(told(asked(None, None, "a.example").replay(&old, &new)), "allow deny");
         assert_eq!(told(asked(Some("10.0.0.1"), None, "b.example").replay(&old, &new)), "deny allow");
+    }
+
+    #[test]
+    fn an_image_is_judged_by_the_images_of_its_registry_and_where_there_are_none_by_its_name() {
+        let of = |allow: &str, path: &str, more: &str| {
+            let text =
+                format!("version = 1\n[[registry]]\npreset = \"docker-hub\"\npath = \"{path}\"\n{more}\n{allow}");
+            let options = Options { has_gateway: true, ..Options::default() };
+            load(vec![Source::new("p.toml", text)], &options, SystemTime::UNIX_EPOCH).unwrap().snapshot
+        };
+        let images = |keys: &str| of(&format!("[[images]]\nregistry = \"docker-hub\"\n{keys}"), "inspect", "");
+        let strict = images("community = \"deny\"\nverified-publishers = \"allow\"");
+        let listed = images("community = \"deny\"\nverified-publishers = \"allow\"\nallow = [\"team/app\"]");
+        let denied = images("community = \"deny\"\nmode = \"audit\"\ndeny = [\"team/app\"]");
+        let passed = of("", "pass", "");
+        let without = policy("[[registry]]\nname = \"r\"\nhosts = [\"r.example\"]\n");
+        let wanted = |badge| Asked {
+            image: Some(AskedImage { repository: "team/app".parse().unwrap(), access: Access::Pull, badge }),
+            ..asked(Some("10.0.0.1"), None, "registry-1.docker.io")
+        };
+        let community = Some(Badge::Unbadged);
+        for (badge, old, new, expected) in [
+            (community, &strict, &listed, "deny allow"),
+            (community, &listed, &strict, "allow deny"),
+            (community, &strict, &denied, "deny audit"),
+            (community, &strict, &passed, "deny allow"),
+            (community, &passed, &without, "allow deny"),
+            (Some(Badge::VerifiedPublisher), &strict, &listed, "same"),
+            (None, &strict, &listed, "unknown"),
+            (None, &listed, &passed, "same"),
+        ] {
+            assert_eq!(told(wanted(badge).replay(old, new)), expected, "{badge:?}");
+        }
     }
 }

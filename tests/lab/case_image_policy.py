@@ -1,5 +1,7 @@
 """Whom the image policy is for, how it is tried out, where it learns of publishers, and what it tells beforehand."""
 
+import json
+
 import hub
 import steering
 from network import CI, DEVELOPERS
@@ -168,3 +170,46 @@ def image_policy_on_the_wire_is_hot(lab):
         equal(ask(), 401)
         lab.pullgate.policy(IMAGES)
         equal(ask(), 403)
+
+
+@case
+def what_was_wanted_of_images_is_kept_and_replayed(lab):
+    """Refused images are in history, stats and roll-out, keys that nobody needed in `policy unused`, and a change tells which images it opens."""
+    steering.begin(lab)
+    audited = IMAGES + GROUPS.replace("\n[[images]]", 'mode = "audit"\n\n[[images]]')
+    lab.pullgate.policy(audited.replace('push = ["mycompany/*"]', 'push = ["mycompany/*", "nobody/needs-this"]'))
+    host, client = hub.REGISTRY, lab.addresses[lab.machine(DEVELOPERS)][0]
+    with Connection(lab.machine(DEVELOPERS), host, ADDRESS) as connection:
+        for repository, status in (("foo/kept", 403), ("foo/kept", 403), ("library/tiny", 401)):
+            equal((repository, connection.ask("GET", f"/v2/{repository}/manifests/1")[0]), (repository, status))
+    with Connection(lab.machine(CI), host, ADDRESS) as connection:
+        equal(connection.ask("GET", "/v2/library/kept/manifests/1")[0], 401, "official images are denied to CI, and let through by audit")
+
+    rows = [row for row in json_lines(lab, "log", "--json", "--since", "1h", "--denied", "--name", host) if row.get("image", {}).get("repository") == "foo/kept"]
+    seen = [(row["group"], row["reason"], row["rule"]["pattern"], row["count"]) for row in rows if row["client"] == client]
+    equal(seen, [("developers", "community", 'community = "deny"', 2)])
+    check(f"{host}/foo/kept  community" in lab.pullgate.command("stats", "--name", host, "--top", "1000").stdout, "the image is not in stats")
+
+    unused = [rule["pattern"] for rule in json_lines(lab, "policy", "unused", "--json")[0]["rules"] if rule["kind"] == "images"]
+    check('push = "nobody/needs-this"' in unused and 'community = "deny"' not in unused, unused)
+    groups = {group["group"]: group for group in json_lines(lab, "rollout", "--json")[0]["groups"]}
+    lacked = [image["name"] for image in groups["ci"]["images"]]
+    check(f"{host}/library/kept" in lacked, lacked)
+
+    candidate = lab.folder / "next"
+    candidate.mkdir()
+    (candidate / "10-lab.toml").write_text(audited.replace('allow = ["prom/*"]', 'allow = ["prom/*", "foo/kept"]'), encoding="utf-8")
+    flips = json_lines(lab, "policy", "diff", str(candidate), "--json")[0]["replay"]["flips"]
+    opened = [(flip["image"]["repository"], flip["old"], flip["new"], flip["rule"]["pattern"]) for flip in flips if flip.get("image")]
+    equal(opened, [("foo/kept", "deny", "allow", 'allow = "foo/kept"')])
+
+
+def json_lines(lab, *arguments):
+    """What a command prints as JSON: one document, or one a line."""
+    text = lab.pullgate.command(*arguments).stdout
+    decoder, found = json.JSONDecoder(), []
+    while text := text.lstrip():
+        document, end = decoder.raw_decode(text)
+        found.append(document)
+        text = text[end:]
+    return found

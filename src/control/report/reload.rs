@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Change, Direction, FaultReport, RollbackReport, RuleReport, VerdictWord};
+use super::{Badge, Change, Direction, FaultReport, ImageOfRow, RollbackReport, RuleReport, VerdictWord};
+use crate::observe::history::wanted;
 
 /// `GET /v1/policy/history`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +102,12 @@ pub struct AskedTopic {
     pub is_by_address: bool,
     /// The name, in presentation form.
     pub name: String,
+    /// The image there that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageOfRow>,
+    /// What the Hub said of its namespace, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub badge: Option<Badge>,
     /// What the policy files in force say to it, without what is on top of them.
     pub verdict: VerdictWord,
     /// How often.
@@ -126,11 +133,14 @@ pub struct ReplayReport {
     pub flips_in_all: usize,
 }
 
-/// A name that a group's clients asked for and that would be decided otherwise.
+/// A name, or an image, that a group's clients asked for and that would be decided otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlipReport {
     /// The name, in presentation form.
     pub name: String,
+    /// The image there, if it is not the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageOfRow>,
     /// The group that the clients were in.
     pub group: Option<String>,
     /// What is decided now.
@@ -149,6 +159,13 @@ pub struct FlipReport {
     pub reason: String,
     /// The rule that would decide.
     pub rule: Option<RuleReport>,
+}
+
+impl FlipReport {
+    /// The name, or the image there.
+    pub fn wanted(&self) -> String {
+        wanted(&self.name, self.image.as_ref())
+    }
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub struct GroupRollout {
     pub line: Option<u32>,
     /// How many clients asked, of those that the history knows.
     pub clients: usize,
-    /// Questions and connections a day.
+    /// Questions, connections, and requests for images a day.
     pub asked_a_day: u64,
     /// How many of them were denied.
     pub denied_a_day: u64,
@@ -47,14 +47,20 @@ pub struct GroupRollout {
     pub names: Vec<LackedName>,
     /// How many there are of them.
     pub names_in_all: usize,
+    /// The images that would be denied, those asked for most; not more than a few.
+    #[serde(default)]
+    pub images: Vec<LackedName>,
+    /// How many there are of them.
+    #[serde(default)]
+    pub images_in_all: usize,
     /// What a group under audit lacks to be enforced.
     pub missing: Vec<Lack>,
 }
 
-/// A name that would be denied.
+/// A name or image that would be denied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LackedName {
-    /// The name, in presentation form.
+    /// The name, in presentation form; of an image the registry's, with the repository.
     pub name: String,
     /// How often it was asked for.
     pub count: u64,
@@ -68,6 +74,11 @@ pub struct LackedName {
 pub enum Lack {
     /// Its clients ask for names that would be denied.
     Names {
+        /// How many.
+        count: usize,
+    },
+    /// Its clients ask for images that would be denied.
+    Images {
         /// How many.
         count: usize,
     },
@@ -92,6 +103,7 @@ impl std::fmt::Display for Lack {
         let plural = |count: u64| if count == 1 { "" } else { "s" };
         match self {
             Self::Names { count } => write!(f, "{count} name{} would be denied", plural(*count as u64)),
+            Self::Images { count } => write!(f, "{count} image{} would be denied", plural(*count as u64)),
             Self::VariousNames { times } => {
                 write!(f, "names that the history has not kept would be denied {times} time{}", plural(*times))
             }

@@ -34,11 +34,16 @@ fn replayed(replay: &ReplayReport) -> String {
         text.extend(["\n", REPLAY_HEAD]);
     }
     for flip in replay.flips.iter().take(MAX_FLIPS) {
-        let FlipReport { name, group, old, new, reason, .. } = flip;
+        let FlipReport { group, old, new, reason, .. } = flip;
         let whose = group.as_ref().map_or("everyone".to_owned(), |group| code(group));
         // A string takes all text.
-        let _ =
-            writeln!(text, "| {} | {whose} | {old} | {new} | {} | {} |", code(name), replay::asked(flip), code(reason));
+        let _ = writeln!(
+            text,
+            "| {} | {whose} | {old} | {new} | {} | {} |",
+            code(&flip.wanted()),
+            replay::asked(flip),
+            code(reason)
+        );
     }
     match replay.flips_in_all.saturating_sub(MAX_FLIPS) {
         0 => {}

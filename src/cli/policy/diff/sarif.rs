@@ -36,13 +36,15 @@ pub(super) fn changes(review: &Review<'_>) -> Value {
 
 /// A name that was asked for and would be decided otherwise.
 fn flipped(flip: &FlipReport, folder: &Path) -> Value {
-    let FlipReport { name, group, old, new, direction, reason, rule, .. } = flip;
+    let FlipReport { group, old, new, direction, reason, rule, .. } = flip;
     let kind = if *direction == Direction::Closes { &WOULD_BE_MISSED } else { &WAS_ASKED };
     let whose = group.as_ref().map_or("everyone".to_owned(), |group| format!("group `{group}`"));
-    let message = format!("`{name}` was asked for {}: for {whose} {old} becomes {new}: {reason}", replay::asked(flip));
+    let wanted = flip.wanted();
+    let message =
+        format!("`{wanted}` was asked for {}: for {whose} {old} becomes {new}: {reason}", replay::asked(flip));
     let place = rule.as_ref().and_then(|rule| rule.path.clone().zip(rule.line));
     let (path, line) = place.unwrap_or_else(|| (first_file(folder), 1));
-    result(kind, &message, &path, line, &[group.as_deref().unwrap_or_default(), name, kind.id])
+    result(kind, &message, &path, line, &[group.as_deref().unwrap_or_default(), &wanted, kind.id])
 }
 
 /// The faults of a policy that a server would refuse, as one run.

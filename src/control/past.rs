@@ -15,10 +15,12 @@ use super::rollout::{Rollout, Window};
 use crate::observe::history::{History, HistoryError, Search, parse_since};
 use crate::observe::http::{self, Reply};
 use crate::observe::log::timestamp;
+use crate::observe::metrics::Metrics;
 use crate::observe::recent::VerdictWord;
 use crate::observe::rule_hits::RuleKey;
+use crate::policy::document::DataPath;
 use crate::policy::images::Key;
-use crate::policy::snapshot::Snapshot;
+use crate::policy::snapshot::{RuleRef, Snapshot};
 
 /// `GET /v1/history`.
 pub(super) async fn history(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest> {
@@ -48,7 +50,7 @@ pub(super) async fn unused(api: &Arc<Api>, query: &Parameters) -> Result<Reply, 
         let used: HashSet<RuleKey> =
             history.rules()?.into_iter().filter(|(_, last)| *last >= since).map(|(key, _)| key).collect();
         let reach = history.reaches_back_to();
-        let mut rules = unused_rules(&api.policy.current().snapshot, &used);
+        let mut rules = unused_rules(&api.policy.current().snapshot, &used, &api.metrics);
         let left_out = rules.len().saturating_sub(limit);
         rules.truncate(limit);
         Ok(UnusedReport { days, reaches_back_to: timestamp(reach), is_complete: reach <= since, rules, left_out })
@@ -121,10 +123,14 @@ fn days_before(now: SystemTime, days: u32) -> SystemTime {
     now.checked_sub(time).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-fn unused_rules(snapshot: &Snapshot, used: &HashSet<RuleKey>) -> Vec<PolicyRule> {
-    let unused = snapshot.rules().filter(|rule| !used.contains(&RuleKey::of(*rule)));
+/// Of a gateway by itself only the rules of what is reached through it, and images only where the gateway is: what another
+/// process decides is in its own history.
+fn unused_rules(snapshot: &Snapshot, used: &HashSet<RuleKey>, process: &Metrics) -> Vec<PolicyRule> {
+    let (answers, has_gateway) = (process.pipeline.is_some(), process.gateway.is_some());
+    let is_ours = |rule: &RuleRef<'_>| answers || rule.data_path() != DataPath::Direct;
+    let unused = snapshot.rules().filter(is_ours).filter(|rule| !used.contains(&RuleKey::of(*rule)));
     let unused = unused.map(|rule| explain::policy_rule(snapshot, rule));
-    let of_images = snapshot.images().flat_map(|images| {
+    let of_images = snapshot.images().filter(|_| has_gateway).flat_map(|images| {
         let unused = move |key: &&Key| !used.contains(&RuleKey::of_images(images, key));
         images.rules().into_iter().filter(unused).map(move |key| explain::image_rule(images, key))
     });

@@ -94,7 +94,7 @@ impl Metrics {
         let mut text = Exposition::default();
         self.write_program(&mut text);
         self.write_policy(&mut text);
-        decisions::write(&mut text, &self.totals, &self.policy.current().snapshot);
+        decisions::write(&mut text, &self.totals, &self.policy.current().snapshot, self.gateway.is_some());
         if let Some(pipeline) = &self.pipeline {
             write_dns(&mut text, &pipeline.counters().snapshot());
         }

@@ -651,6 +651,27 @@ fn the_history_is_there_after_a_restart_and_says_what_was_denied_and_which_rules
 }
 
 #[test]
+fn unused_keys_of_images_are_rules_where_the_gateway_is() {
+    let unused = |more: &str| -> Vec<String> {
+        let place = place_with_gateway(IMAGES);
+        place.write_settings("127.0.0.1:0", Upstream::start(), &format!("[gateway]\naddress = \"192.0.2.53\"\n{more}"));
+        let server = place.serve();
+        let report = server.place.run(&["policy", "unused", "--json"]);
+        let report: serde_json::Value = serde_json::from_str(&report.stdout).unwrap_or_else(|_| panic!("{report:?}"));
+        let of_images = report["rules"].as_array().unwrap().iter().filter(|rule| rule["kind"] == "images");
+        of_images.map(|rule| format!("{} {}", rule["line"], rule["pattern"].as_str().unwrap())).collect()
+    };
+    let keys = [
+        "11 push = \"mycompany/*\"",
+        "10 allow = \"@build-tools\"",
+        "7 official = \"allow\"",
+        "8 verified-publishers = \"allow\"",
+    ];
+    assert_eq!(unused(""), keys, "what tells whose an image is decides nothing");
+    assert_eq!(unused("separate = true\n"), [] as [&str; 0], "only the gateway's own process knows");
+}
+
+#[test]
 fn without_a_history_the_commands_that_read_it_say_so() {
     let place = place(ALLOW_A);
     place.write_settings("127.0.0.1:0", Upstream::start(), "[history]\nenabled = false\n");

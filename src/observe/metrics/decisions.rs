@@ -7,18 +7,18 @@ use crate::event::Decision;
 use crate::event::latency::BOUNDS;
 use crate::observe::exposition::{Exposition, Kind};
 use crate::observe::recent::VerdictWord;
-use crate::observe::rule_hits::{RuleHits, RuleKey};
+use crate::observe::rule_hits::{RuleHits, RuleKey, RuleKind};
 use crate::observe::totals::{Sums, Totals};
 use crate::policy::snapshot::Snapshot;
 
-/// Writes all of them; the rules are those of `policy`.
-pub(super) fn write(text: &mut Exposition, totals: &Totals, policy: &Snapshot) {
+/// Writes all of them; the rules are those of `policy`, those of images only where the gateway is.
+pub(super) fn write(text: &mut Exposition, totals: &Totals, policy: &Snapshot, has_gateway: bool) {
     totals.read(|sums| {
         write_questions(text, sums);
         write_reasons(text, sums);
         write_images(text, sums);
         write_latencies(text, sums);
-        write_rules(text, &sums.rules, policy);
+        write_rules(text, &sums.rules, policy, has_gateway);
         let help =
             "Decisions left out of the numbers above, since a thread had too many different ones within a second.";
         text.single("pullgate_decisions_uncounted_total", Kind::Counter, help, sums.lost);
@@ -77,9 +77,10 @@ fn write_latencies(text: &mut Exposition, sums: &Sums) {
 }
 
 /// The rules of the policy, in its order, those that were never hit among them; not more than there is room for.
-fn write_rules(text: &mut Exposition, hits: &RuleHits, policy: &Snapshot) {
+fn write_rules(text: &mut Exposition, hits: &RuleHits, policy: &Snapshot, has_gateway: bool) {
     let mut seen = BTreeSet::new();
-    let keys = RuleKey::all(policy).filter(|key| seen.insert(key.clone()));
+    let ours = RuleKey::all(policy).filter(|key| has_gateway || key.kind != RuleKind::Images);
+    let keys = ours.filter(|key| seen.insert(key.clone()));
     let keys: Vec<_> = keys.take(MAX_RULES).collect();
     let hits_of = "pullgate_rule_hits_total";
     text.family(hits_of, Kind::Counter, "Decisions by a rule since the start, of the first 1000 rules.");
@@ -94,12 +95,14 @@ fn write_rules(text: &mut Exposition, hits: &RuleHits, policy: &Snapshot) {
             write_rule(text, last_of, key, last);
         }
     }
-    let of_images = hits.len_of_images();
-    let unused = policy.rule_count().saturating_sub(hits.len() - of_images);
+    let unused = policy.rule_count().saturating_sub(hits.len() - hits.len_of_images());
     let help = "Rules in force that never decided since the start, or since the history began.";
     text.single("pullgate_rules_unused", Kind::Gauge, help, unused);
-    let help = "Keys of the images in force that never decided since the start, or since the history began.";
-    text.single("pullgate_image_rules_unused", Kind::Gauge, help, hits.image_keys().saturating_sub(of_images));
+    if has_gateway {
+        let unused = hits.image_keys().saturating_sub(hits.len_of_images());
+        let help = "Keys of the images in force that never decided since the start, or since the history began.";
+        text.single("pullgate_image_rules_unused", Kind::Gauge, help, unused);
+    }
     let help = "Hits that were kept of no rule, since too many others had some.";
     text.single("pullgate_rule_hits_unkept_total", Kind::Counter, help, hits.unkept());
 }

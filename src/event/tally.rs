@@ -196,7 +196,11 @@ impl Default for Tallies {
 
 impl Tallies {
     /// Opens the table of this thread. Nobody can take it until the ledger is dropped.
+    ///
+    /// # Panics
+    /// Where debug assertions are on, if this thread has one open: it would wait for itself.
     pub(crate) fn open(&self) -> Ledger<'_> {
+        debug_assert!(!IS_OPEN.replace(true), "a thread opens its table while it has one open");
         Ledger { shard: lock(&self.shards[thread_number() % SHARDS]), hasher: &self.hasher }
     }
 
@@ -248,6 +252,19 @@ impl Ledger<'_> {
             shard.table.latencies.add(source, took, count);
         }
     }
+}
+
+impl Drop for Ledger<'_> {
+    fn drop(&mut self) {
+        if cfg!(debug_assertions) {
+            IS_OPEN.set(false);
+        }
+    }
+}
+
+thread_local! {
+    /// Whether this thread has a ledger open; nobody looks where debug assertions are off.
+    static IS_OPEN: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A number of this thread's own.

@@ -177,3 +177,19 @@ proptest! {
         prop_assert_eq!(counted, expected);
     }
 }
+
+#[test]
+#[cfg(debug_assertions)]
+#[should_panic(expected = "a thread opens its table while it has one open")]
+fn a_second_ledger_of_a_thread_is_a_defect_that_tests_see() {
+    let tallies = Tallies::default();
+    let _first = tallies.open();
+    let _second = tallies.open();
+}
+
+#[test]
+fn a_thread_opens_its_table_again_when_it_has_closed_it() {
+    let tallies = Tallies::default();
+    drop(tallies.open());
+    drop(tallies.open());
+}

@@ -7,6 +7,7 @@ mod check;
 pub mod client;
 mod denied;
 pub mod diff;
+pub mod effective;
 mod exception;
 pub mod exchange;
 pub mod explain;

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use hyper::StatusCode;
 
 use super::api::{Api, BadRequest, Parameters, aside, defect};
-use super::explain;
+use super::effective;
 use super::overlay::overlays;
 use super::replay::Topics;
 use super::report::{HistoryReport, PolicyRule, ReplayReport, RolloutReport, UnusedReport};
@@ -129,10 +129,10 @@ fn unused_rules(snapshot: &Snapshot, used: &HashSet<RuleKey>, process: &Metrics)
     let (answers, has_gateway) = (process.pipeline.is_some(), process.gateway.is_some());
     let is_ours = |rule: &RuleRef<'_>| answers || rule.data_path() != DataPath::Direct;
     let unused = snapshot.rules().filter(is_ours).filter(|rule| !used.contains(&RuleKey::of(*rule)));
-    let unused = unused.map(|rule| explain::policy_rule(snapshot, rule));
+    let unused = unused.map(|rule| effective::policy_rule(snapshot, rule));
     let of_images = snapshot.images().filter(|_| has_gateway).flat_map(|images| {
         let unused = move |key: &&Key| !used.contains(&RuleKey::of_images(images, key));
-        images.rules().into_iter().filter(unused).map(move |key| explain::image_rule(images, key))
+        images.rules().into_iter().filter(unused).map(move |key| effective::image_rule(images, key))
     });
     unused.chain(of_images).collect()
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use super::diff::Direction;
-use super::explain::{key_report, rule_report};
+use super::effective::{key_report, rule_report};
 use super::report::{
     AskedReport, AskedTopic, FlipReport, HistoryRow, ImageOfRow, ReplayReport, RuleReport, VerdictWord,
 };

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::explain::mode_word;
+use super::effective::mode_word;
 use super::report::{GroupRollout, HistoryRow, ImageOfRow, Lack, LackedName, OverlayReport, VerdictWord};
 use crate::name::DomainName;
 use crate::policy::document::Mode;

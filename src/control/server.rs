@@ -12,7 +12,7 @@ use crate::control::report::{
     DryRunReport, FaultReport, KeptReport, LogReport, PolicyHistoryReport, ReloadReport, RollbackReport, SignalReport,
     SignalsReport,
 };
-use crate::control::{caller, check, denied, diff, explain, overlay, status};
+use crate::control::{caller, check, denied, diff, effective, overlay, status};
 use crate::observe::http::{self, Head, Limits, Reply};
 use crate::observe::log::timestamp;
 use crate::observe::recent::CAPACITY;
@@ -143,7 +143,7 @@ async fn dry_run(api: &Arc<Api>, replay: Option<Ago>) -> Reply {
         if old.digest() == new.digest() {
             return DryRunReport::Unchanged { warnings };
         }
-        let changes = diff::changes(&explain::policy(old, None), &explain::policy(new, None), &warnings);
+        let changes = diff::changes(&effective::policy(old, None), &effective::policy(new, None), &warnings);
         let replay = replay.and_then(|ago| past::replay(&api, &ago, old, new));
         DryRunReport::WouldApply { changes, replay, warnings }
     });
@@ -155,7 +155,7 @@ async fn policy(api: &Arc<Api>, query: &Parameters) -> Result<Reply, BadRequest>
     let api = Arc::clone(api);
     let report = move || {
         let in_force = api.policy.current();
-        http::json(StatusCode::OK, &explain::policy(&in_force.snapshot, Some(in_force.generation)))
+        http::json(StatusCode::OK, &effective::policy(&in_force.snapshot, Some(in_force.generation)))
     };
     Ok(aside(report).await.unwrap_or_else(defect))
 }

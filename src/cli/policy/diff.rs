@@ -13,7 +13,7 @@ use super::super::options::{self, Options};
 use super::super::output::Output;
 use super::super::{ExitCode, Outcome, compiled, replay};
 use crate::control::diff::{Change, changes};
-use crate::control::explain;
+use crate::control::effective;
 use crate::control::replay::Replaying;
 use crate::control::report::{FaultReport, PolicyReport, ReplayReport};
 use crate::diagnostic::Diagnostic;
@@ -81,7 +81,7 @@ pub(super) fn run(options: &Options, arguments: &Arguments, output: &mut Output)
     };
     match compiled::folder(folder, &options.settings()?) {
         Ok(Compiled { snapshot, warnings }) => {
-            let new = explain::policy(&snapshot, None);
+            let new = effective::policy(&snapshot, None);
             let changes = changes(&old, &new, &FaultReport::all(&warnings));
             let is_same = old.digest == new.digest;
             // The same policy decides alike, and between two folders there is nobody who was asked.

@@ -17,7 +17,7 @@ use super::options::{self, Options};
 use super::output::{Output, counted};
 use super::{ExitCode, Outcome, compiled};
 use crate::config::PolicySource;
-use crate::control::explain;
+use crate::control::effective;
 use crate::control::report::{FaultReport, ImageKeyReport, ImagesReport, PolicyReport, PolicyRule};
 
 /// What the policy files say, what is in force, what a change would change
@@ -164,7 +164,7 @@ fn show(options: &Options, path: Option<&Path>, json: bool, output: &mut Output)
 
 fn report_of(options: &Options, folder: &Path) -> Result<PolicyReport, Failure> {
     let loaded = options.settings()?;
-    Ok(explain::policy(&compiled::from_folder(folder, &loaded)?.snapshot, None))
+    Ok(effective::policy(&compiled::from_folder(folder, &loaded)?.snapshot, None))
 }
 
 fn running(options: &Options) -> Result<PolicyReport, Failure> {

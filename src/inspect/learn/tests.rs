@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use proptest::prelude::*;
 
 use super::*;
-use crate::control::explain;
+use crate::control::effective;
 use crate::control::report::{Pull, VerdictWord};
 use crate::diagnostic::Source;
 use crate::observe::history::RuleOfRow;
@@ -35,7 +35,7 @@ clients = ["10.1.0.0/16"]
 
 fn report_of(policy: &str) -> PolicyReport {
     let compiled = load(vec![Source::new("a.toml", policy)], &Options::default(), SystemTime::now());
-    explain::policy(&compiled.unwrap().snapshot, None)
+    effective::policy(&compiled.unwrap().snapshot, None)
 }
 
 fn row(group: Option<&str>, name: &str, after: Option<&str>) -> HistoryRow {

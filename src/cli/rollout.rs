@@ -111,8 +111,7 @@ fn told(lack: &Lack, group: &GroupRollout, days: u32) -> String {
             format!("{lack}: {}; run `pullgate learn{of_group}`", listed(&group.names, group.names_in_all))
         }
         Lack::Images { .. } => {
-            let listed = listed(&group.images, group.images_in_all);
-            format!("{lack}: {listed}; `pullgate check{of_group} IMAGE` says what would allow it")
+            format!("{lack}: {}; run `pullgate learn{of_group}`", listed(&group.images, group.images_in_all))
         }
         Lack::VariousNames { .. } => format!("{lack}: a client asks for more names than are kept of one in an hour"),
         Lack::History { .. } => format!("{lack} of {days}"),

@@ -196,6 +196,9 @@ def what_was_wanted_of_images_is_kept_and_replayed(lab):
     lacked = [image["name"] for image in groups["ci"]["images"]]
     check(f"{host}/library/kept" in lacked, lacked)
 
+    learned = {image["image"]: image["line"] for image in json_lines(lab, "learn", "--since", "1h", "--json")[0]["images"]}
+    equal([learned.get(f"{host}/{repository}") for repository in ("foo/kept", "library/kept")], ['allow = ["foo/kept"]', 'allow = ["library/kept"]'])
+
     candidate = lab.folder / "next"
     candidate.mkdir()
     (candidate / "10-lab.toml").write_text(audited.replace('allow = ["prom/*"]', 'allow = ["prom/*", "foo/kept"]'), encoding="utf-8")

@@ -33,8 +33,9 @@ use crate::inspect::learn::{self, Report};
 ///   medium   one owner's name under a suffix where strangers get names too; a pattern; or little speaks for it
 ///   high     strangers get in; or it is a registry by itself
 ///
-/// Names that were asked for after no registry are listed apart, and proposed with --all only. Nothing
-/// is put in force: --output writes a policy file for people to read.
+/// Names that were asked for after no registry are listed apart, and proposed with --all only. Images
+/// that the gateway refused, or would have, are listed with the line of the [[images]] that lets each
+/// through. Nothing is put in force: --output writes a policy file for people to read.
 ///
 /// With --run it runs a command and looks at what was asked meanwhile. For so long one client is under
 /// audit: every name resolves for it, but for what a [[deny]] forbids, and for nobody else. That ends with

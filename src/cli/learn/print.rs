@@ -7,7 +7,7 @@ use std::path::Path;
 use super::super::failure::Failure;
 use super::super::output::{Output, counted};
 use super::Looked;
-use crate::inspect::learn::{Home, Proposal, Report, Unexplained};
+use crate::inspect::learn::{Home, Proposal, RefusedImage, Report, Unexplained};
 
 /// Prints what is proposed and what is not.
 pub(super) fn report(report: &Report, looked: &Looked, output: &mut Output) -> Result<(), Failure> {
@@ -20,9 +20,13 @@ pub(super) fn report(report: &Report, looked: &Looked, output: &mut Output) -> R
         writeln!(output, "nothing is missing")?;
     }
     proposals(&report.proposals, output)?;
+    images(&report.images, output)?;
     unexplained(&report.unexplained, output)?;
     if report.allowed_by_now > 0 {
         writeln!(output, "\n{} allowed by now", counted(report.allowed_by_now, "name"))?;
+    }
+    if report.images_allowed_by_now > 0 {
+        writeln!(output, "\n{} allowed by now", counted(report.images_allowed_by_now, "image"))?;
     }
     if report.various > 0 {
         let times = report.various;
@@ -71,6 +75,21 @@ fn row(proposal: &Proposal) -> [String; 5] {
     [risk.to_string(), pattern.clone(), home, group.clone().unwrap_or("-".to_owned()), evidence.to_string()]
 }
 
+fn images(refused: &[RefusedImage], output: &mut Output) -> Result<(), Failure> {
+    if refused.is_empty() {
+        return Ok(());
+    }
+    writeln!(output)?;
+    let head = ["image", "add", "to", "group", "asked for"].map(str::to_uppercase);
+    let row = |refused: &RefusedImage| {
+        let RefusedImage { image, group, line, evidence, .. } = refused;
+        let line = line.clone().unwrap_or_else(|| format!("({})", refused.reason));
+        [image.clone(), line, refused.home(), group.clone().unwrap_or("-".to_owned()), evidence.to_string()]
+    };
+    output.table(&std::iter::once(head).chain(refused.iter().take(MAX_LEFT).map(row)).collect::<Vec<_>>())?;
+    and_more(refused.len(), output)
+}
+
 fn unexplained(left: &[Unexplained], output: &mut Output) -> Result<(), Failure> {
     if left.is_empty() {
         return Ok(());
@@ -82,12 +101,16 @@ fn unexplained(left: &[Unexplained], output: &mut Output) -> Result<(), Failure>
         [name.clone(), group.clone().unwrap_or("-".to_owned()), evidence.to_string(), why.clone()]
     };
     output.table(&std::iter::once(head).chain(left.iter().take(MAX_LEFT).map(row)).collect::<Vec<_>>())?;
-    match left.len().saturating_sub(MAX_LEFT) {
+    and_more(left.len(), output)
+}
+
+fn and_more(in_all: usize, output: &mut Output) -> Result<(), Failure> {
+    match in_all.saturating_sub(MAX_LEFT) {
         0 => Ok(()),
         more => Ok(writeln!(output, "and {more} more (--json has them all)")?),
     }
 }
 
 const NEXT: &str = "read it, put it into the policy folder under a name of its own, and run `pullgate policy lint`";
-/// Names without a proposal that are shown, those asked for most.
+/// Images, and names without a proposal, that are shown, those asked for most.
 const MAX_LEFT: usize = 50;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::control::report::{HistoryRow, Pull, VerdictWord};
+use crate::control::report::{HistoryRow, ImageOfRow, Pull, VerdictWord};
 
 /// A name that a group's clients asked for in vain.
 #[derive(Clone, Debug)]
@@ -21,6 +21,17 @@ pub(super) struct Asked {
     pub(super) last: String,
     /// By registry: how often its name had been asked for shortly before, and how that was.
     after: BTreeMap<String, (u64, Pull)>,
+}
+
+/// The same of images, those at one registry and in one group together.
+pub(super) fn collect_images(rows: &[HistoryRow]) -> Vec<(ImageOfRow, Asked)> {
+    let mut known: BTreeMap<(Option<&str>, &str, &ImageOfRow), Asked> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.verdict != VerdictWord::Allow) {
+        let (Some(name), Some(image)) = (&row.name, &row.image) else { continue };
+        let asked = known.entry((row.group.as_deref(), name, image)).or_insert_with(|| Asked::new(row, name));
+        asked.add(row);
+    }
+    known.into_iter().map(|((_, _, image), asked)| (image.clone(), asked)).collect()
 }
 
 /// Adds up the rows that tell of a name's denial; how often various names were denied, of which nothing more is known.

@@ -41,6 +41,12 @@ impl fmt::Display for Draft<'_> {
                 _ => groups.iter().try_for_each(|own| write_entry(f, home, own, &mut names))?,
             }
         }
+        if !report.images.is_empty() {
+            writeln!(f, "\n# Images that the gateway refused; each line belongs into the `[[images]]` that is there:")?;
+        }
+        for refused in &report.images {
+            comment(f, &format!("  {refused}"))?;
+        }
         if !report.unexplained.is_empty() {
             writeln!(f, "\n# Not proposed:")?;
         }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::asked::Asked;
+use super::images::RefusedImage;
 use super::narrow::narrow;
 use super::policy::{Known, Standing};
 use super::risk::{Risk, Told, grade};
@@ -24,8 +25,12 @@ pub struct Report {
     pub proposals: Vec<Proposal>,
     /// Names for which nothing is proposed, and why.
     pub unexplained: Vec<Unexplained>,
+    /// Images that the gateway refused, or would have.
+    pub images: Vec<RefusedImage>,
     /// Names that the policy in force allows by now.
     pub allowed_by_now: usize,
+    /// Images that it lets through by now.
+    pub images_allowed_by_now: usize,
     /// How often various names were denied, of which the history has kept no more.
     pub various: u64,
     /// The policy's own entries, whose names are not free.
@@ -135,7 +140,9 @@ impl Report {
         let mut report = Self {
             proposals: Vec::new(),
             unexplained: Vec::new(),
+            images: Vec::new(),
             allowed_by_now: 0,
+            images_allowed_by_now: 0,
             various,
             taken: known.entries().map(str::to_owned).collect(),
         };
@@ -159,7 +166,7 @@ impl Report {
 
     /// Whether there is nothing to tell.
     pub fn is_empty(&self) -> bool {
-        self.proposals.is_empty() && self.unexplained.is_empty()
+        self.proposals.is_empty() && self.unexplained.is_empty() && self.images.is_empty()
     }
 }
 
@@ -244,7 +251,7 @@ fn proposals(home: &Home, group: Option<&str>, asked: Vec<(DomainName, Asked)>) 
 }
 
 impl Evidence {
-    fn of(asked: &[&Asked]) -> Self {
+    pub(super) fn of(asked: &[&Asked]) -> Self {
         let clients: BTreeSet<IpAddr> = asked.iter().flat_map(|asked| asked.clients.iter().copied()).collect();
         Self {
             count: asked.iter().map(|asked| asked.count).fold(0, u64::saturating_add),

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::control::effective;
-use crate::control::report::{Pull, VerdictWord};
+use crate::control::report::{ImageOfRow, Pull, VerdictWord};
 use crate::diagnostic::Source;
 use crate::observe::history::RuleOfRow;
 use crate::policy::compile::{Compiled, Options, load};
@@ -148,6 +148,76 @@ fn what_is_allowed_by_now_and_names_that_were_not_kept_are_counted() {
     rows[1].name = None;
     let report = learned(&rows, false);
     assert_eq!((report.allowed_by_now, report.various, report.is_empty()), (1, 2, true));
+}
+
+const HUB: &str = "registry-1.docker.io";
+const IMAGES: &str = r#"version = 1
+[[registry]]
+preset = "docker-hub"
+path = "inspect"
+[[registry]]
+name = "own"
+hosts = ["own.example"]
+path = "inspect"
+[[images]]
+registry = "docker-hub"
+groups = ["ci"]
+official = "allow"
+organizations = ["mycompany"]
+allow = ["prom/*"]
+deny = ["prom/old"]
+[[images]]
+registry = "own"
+groups = ["dev"]
+allow = ["**"]
+[[group]]
+name = "ci"
+clients = ["10.0.0.0/8"]
+registries = ["*"]
+[[group]]
+name = "dev"
+registries = ["own"]
+"#;
+
+#[test]
+fn a_refused_image_has_the_line_that_lets_it_through_and_where_that_belongs() {
+    let options = Options { has_gateway: true, ..Options::default() };
+    let compiled = load(vec![Source::new("a.toml", IMAGES)], &options, SystemTime::now());
+    let policy = effective::policy(&compiled.unwrap().snapshot, None);
+    let wanted = |host: &str, repository: &str, action: &str, reason: &str| {
+        let image = ImageOfRow { repository: repository.to_owned(), action: action.to_owned() };
+        HistoryRow { image: Some(image), reason: reason.to_owned(), ..row(Some("ci"), host, None) }
+    };
+    let rows = [
+        wanted(HUB, "team/app", "pull", "community"),
+        wanted(HUB, "team/app", "pull", "community"),
+        wanted(HUB, "mycompany/app", "push", "push"),
+        wanted(HUB, "prom/old", "pull", "listed"),
+        wanted(HUB, "", "search", "search"),
+        wanted(HUB, "v1/odd", "request", "unknown-request"),
+        wanted("own.example", "team/app", "pull", "no-images"),
+        wanted(HUB, "library/nginx", "pull", "official"),
+        wanted(HUB, "prom/prometheus", "pull", "community"),
+        wanted(HUB, "mycompany/app", "pull", "community"),
+    ];
+    let report = learn(&rows, &policy, true);
+    let mut told: Vec<_> = report.images.iter().map(ToString::to_string).collect();
+    told.sort();
+    let [two, four] = [2, 4].map(|times| format!("; {times} times by 1 client, 2026-11-27 08:01 to 2026-11-27 08:02"));
+    let expected = [
+        format!("own.example/team/app (group ci): allow = [\"team/app\"] in a new `[[images]]`{two}"),
+        format!("registry-1.docker.io (search) (group ci): search = \"allow\" in `[[images]]` (a.toml:9){two}"),
+        format!(
+            "registry-1.docker.io/mycompany/app (push) (group ci): push = [\"mycompany/app\"] in `[[images]]` (a.toml:9){two}"
+        ),
+        format!("registry-1.docker.io/prom/old (group ci): listed{two}"),
+        format!("registry-1.docker.io/team/app (group ci): allow = [\"team/app\"] in `[[images]]` (a.toml:9){four}"),
+        format!("registry-1.docker.io/v1/odd (request) (group ci): unknown-request{two}"),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!((report.images_allowed_by_now, report.allowed_by_now, report.proposals.len()), (3, 0, 0));
+    let draft = report.draft("in a test").to_string();
+    assert!(draft.contains("\n#   registry-1.docker.io/prom/old (group ci): listed"), "{draft}");
 }
 
 #[test]

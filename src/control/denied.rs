@@ -129,6 +129,7 @@ const MAX_CLIENTS: usize = 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::explain::tests::{HUB, snapshot};
     use crate::observe::recent::tests::denied;
 
     #[test]
@@ -150,5 +151,27 @@ mod tests {
             [("b.example", 2, "2026-11-20T08:00:02Z", 2), ("a.example", 1, "2026-11-20T08:00:00Z", 1)]
         );
         assert_eq!(most(&entries, None, 1).len(), 1);
+    }
+
+    #[test]
+    fn an_image_is_no_denial_of_its_registry_and_is_judged_as_one() {
+        let image = |repository: &str, at: &str| LogEntry {
+            image: Some(repository.to_owned()),
+            action: Some("pull".to_owned()),
+            at: at.to_owned(),
+            ..denied("registry-1.docker.io")
+        };
+        let entries = [image("foo/bar", "1"), image("foo/bar", "2"), image("foo/other", "3"), denied("quay.io")];
+        let found = most(&entries, None, 9);
+        let wanted: Vec<_> = found.iter().map(|denied| (denied.wanted(), denied.count)).collect();
+        let at_hub = |repository: &str| format!("registry-1.docker.io/{repository}");
+        assert_eq!(wanted, [(at_hub("foo/bar"), 2), ("quay.io".to_owned(), 1), (at_hub("foo/other"), 1)]);
+
+        let community = DeniedName { reason: "community".to_owned(), ..found[0].clone() };
+        let told = today(&snapshot(HUB), community, &[1]);
+        assert_eq!((told.verdict_now, told.why.as_deref()), (VerdictWord::Deny, Some("community images not allowed")));
+        assert!(told.hint.unwrap().contains("`allow = [\"foo/bar\"]`") && told.add.is_none());
+        let verified = DeniedName { reason: "verified-publisher".to_owned(), ..found[0].clone() };
+        assert_eq!(today(&snapshot(HUB), verified, &[1]).verdict_now, VerdictWord::Allow, "the policy has them now");
     }
 }

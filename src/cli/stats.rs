@@ -12,8 +12,8 @@ use crate::control::report::{DeniedName, Pull, RuleUse, Stats, Sum};
 /// Show what was decided in the last days, added up
 ///
 /// By group, verdict and reason; the names, and at the gateway the images, that were denied most, with who
-/// asked and the line that would allow a name; and the rules that decided most. It reads the history that the server keeps ([history] in
-/// the settings).
+/// asked and the line that would allow a name; and the rules that decided most. It reads the history that
+/// the server keeps ([history] in the settings).
 ///
 /// Examples:
 ///   pullgate stats                        all that the history has

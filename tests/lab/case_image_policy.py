@@ -1,8 +1,10 @@
 """Whom the image policy is for, how it is tried out, where it learns of publishers, and what it tells beforehand."""
 
 import json
+import subprocess
 
 import hub
+import network
 import steering
 from network import CI, DEVELOPERS
 from steering import ADDRESS, HUB_IMAGES, IMAGES, REGISTRIES, forget_badges
@@ -205,6 +207,21 @@ def what_was_wanted_of_images_is_kept_and_replayed(lab):
     flips = json_lines(lab, "policy", "diff", str(candidate), "--json")[0]["replay"]["flips"]
     opened = [(flip["image"]["repository"], flip["old"], flip["new"], flip["rule"]["pattern"]) for flip in flips if flip.get("image")]
     equal(opened, [("foo/kept", "deny", "allow", 'allow = "foo/kept"')])
+
+
+@case
+def what_a_command_lacks_of_images_is_let_through_and_named(lab):
+    """`learn --run`: for the time of a command one client is under audit at the gateway as well, and the line for its image is told."""
+    steering.begin(lab)
+    client = lab.machine(families="4")
+    fetch = network.inside(client, "curl", "-s", "-o", "/dev/null", "-w", "%{http_code} ", f"https://{hub.REGISTRY}/v2/foo/run/manifests/1")
+    denied = subprocess.run(fetch, text=True, capture_output=True, check=False, timeout=30).stdout
+    address, socket = lab.addresses[client][0], lab.pullgate.socket
+    learn = network.inside(network.GATEWAY, lab.pullgate.binary, "learn", "--json", "--socket", socket, "--client", address, "--run", "--", *fetch)
+    told = subprocess.run(learn, text=True, capture_output=True, check=False, timeout=30)
+    status, report = told.stdout.split(" ", 1)
+    equal((denied, status), ("403 ", "401"), told.stderr)
+    equal([image["line"] for image in json.loads(report)["images"] if image["image"].endswith("/foo/run")], ['allow = ["foo/run"]'])
 
 
 def json_lines(lab, *arguments):

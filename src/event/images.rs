@@ -94,7 +94,7 @@ impl ImageTable {
     }
 }
 
-/// What may be decided differently in a second; 1 MB.
+/// What may be decided differently in a second; some 2 MB of names.
 const ROWS: usize = 4096;
 /// Of these, how many may be about one client and one repository.
 const ROWS_ABOUT_SOMEBODY: usize = ROWS / 4 * 3;

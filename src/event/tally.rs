@@ -135,18 +135,10 @@ pub struct Counted<'t> {
     pub policy: &'t Arc<InForce>,
     /// Whom and what it is about; `None`: various, for which there was no room of their own.
     pub about: Option<(IpAddr, NameRef<'t>)>,
-    /// What was decided.
-    pub decision: Decision,
-    /// Why.
-    pub reason: Reason,
-    /// What was asked for.
-    pub wanted: Wanted,
-    /// How it came.
-    pub carrier: Carrier,
+    /// What was decided about it.
+    pub facts: Facts,
     /// How often.
     pub count: u64,
-    group: u32,
-    rule: u32,
 }
 
 #[derive(Debug, Default)]
@@ -176,15 +168,21 @@ struct Subject<'n> {
     name: &'n [u8],
 }
 
-/// What two equal decisions have in common beside client and name.
+/// What two equal decisions have in common beside policy, client and name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Facts {
+pub struct Facts {
+    /// What was decided.
+    pub decision: Decision,
+    /// Why.
+    pub reason: Reason,
+    /// What was asked for.
+    pub wanted: Wanted,
+    /// How it came.
+    pub carrier: Carrier,
+    /// The number of the clients' group in the policy.
     group: u32,
+    /// The number of the rule that decided.
     rule: u32,
-    decision: Decision,
-    reason: Reason,
-    wanted: Wanted,
-    carrier: Carrier,
 }
 
 impl Default for Tallies {
@@ -385,22 +383,23 @@ impl Table {
 
     fn counted<'t>(&'t self, subject: &Subject<'t>, count: u32) -> Counted<'t> {
         let &Subject { facts, policy, client, name } = subject;
-        let Facts { group, rule, decision, reason, wanted, carrier } = facts;
         let about = (!name.is_empty()).then(|| (address_of(client), NameRef::of_valid(name)));
         let policy = &self.policies[usize::from(policy)];
-        Counted { policy, about, decision, reason, wanted, carrier, count: count.into(), group, rule }
+        Counted { policy, about, facts, count: count.into() }
     }
 }
 
 impl<'t> Counted<'t> {
     /// The clients' group.
     pub fn group(&self) -> Option<GroupRef<'t>> {
-        (self.group != NONE).then(|| self.policy.snapshot.group_numbered(self.group)).flatten()
+        let number = self.facts.group;
+        (number != NONE).then(|| self.policy.snapshot.group_numbered(number)).flatten()
     }
 
     /// The rule that decided.
     pub fn rule(&self) -> Option<RuleRef<'t>> {
-        (self.rule != NONE).then(|| self.policy.snapshot.rule_numbered(self.rule))
+        let number = self.facts.rule;
+        (number != NONE).then(|| self.policy.snapshot.rule_numbered(number))
     }
 }
 
@@ -440,7 +439,7 @@ impl Facts {
     fn of(decided: &Decided<'_>) -> Self {
         let &Decided { group, decision, reason, rule, wanted, carrier, .. } = decided;
         let (group, rule) = (group.map_or(NONE, GroupRef::number), rule.map_or(NONE, RuleRef::number));
-        Self { group, rule, decision, reason, wanted, carrier }
+        Self { decision, reason, wanted, carrier, group, rule }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::background::on_order;
 use crate::event::Decision;
 use crate::event::images::{ImageDecided, ImageTable};
 use crate::event::latency::Latencies;
-use crate::event::tally::{Carrier, Counted, Tallies, Wanted};
+use crate::event::tally::{Carrier, Counted, Facts, Tallies, Wanted};
 use crate::observe::history::{Fact, History};
 use crate::observe::rule_hits::{RuleHits, RuleKey};
 use crate::observe::signals::NewNames;
@@ -193,13 +193,8 @@ pub async fn run(totals: Arc<Totals>, stopped: impl Future<Output = ()>) {
 impl Sums {
     fn add(&mut self, row: &Counted<'_>, rule: Option<&Arc<RuleKey>>, now: SystemTime) {
         let group = row.group().and_then(GroupRef::known_name).unwrap_or_default();
-        let kind = Kind {
-            group: self.group(group),
-            decision: row.decision,
-            reason: row.reason,
-            wanted: row.wanted,
-            carrier: row.carrier,
-        };
+        let Facts { decision, reason, wanted, carrier, .. } = row.facts;
+        let kind = Kind { group: self.group(group), decision, reason, wanted, carrier };
         *self.decided.entry(kind).or_default() += row.count;
         if let Some(rule) = rule {
             self.rules.add(row.policy, rule, row.count, now);

@@ -46,7 +46,7 @@ fn decided(lab: &Lab) -> [u64; 2] {
     let mut decided = [0; 2];
     lab.pipeline.events.tallies().take(|table| {
         for row in table.rows() {
-            match row.decision {
+            match row.facts.decision {
                 Decision::Audit => decided[0] += row.count,
                 Decision::Deny => decided[1] += row.count,
                 Decision::Allow => {}

@@ -52,7 +52,7 @@ fn taken(tallies: &Tallies) -> Vec<String> {
             let about = row.about.map_or("various".to_owned(), |(client, name)| format!("{client} {name}"));
             let group = row.group().map_or("-", GroupRef::name).to_owned();
             let rule = row.rule().map_or("-".to_owned(), |rule| rule.pattern().to_string());
-            shown.push(format!("{about} {group} {} {rule} {}", row.reason.word(), row.count));
+            shown.push(format!("{about} {group} {} {rule} {}", row.facts.reason.word(), row.count));
         }
     });
     shown.sort();

@@ -173,8 +173,8 @@ impl<'a> Fact<'a> {
             about: row.about.map(|(client, name)| (client, Some(name))),
             image: None,
             group: row.group().and_then(GroupRef::known_name),
-            decision: row.decision,
-            reason: row.reason.word(),
+            decision: row.facts.decision,
+            reason: row.facts.reason.word(),
             rule,
         }
     }

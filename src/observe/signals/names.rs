@@ -58,7 +58,7 @@ impl NewNames {
 
     /// Takes what was decided.
     pub(in crate::observe) fn add(&self, row: &Counted<'_>, now: SystemTime) {
-        if let (Decision::Deny, Some((client, name))) = (row.decision, row.about) {
+        if let (Decision::Deny, Some((client, name))) = (row.facts.decision, row.about) {
             self.note(client, name, now);
         }
     }

@@ -1,9 +1,11 @@
-//! Any lines as what clients asked for in vain (`NAME [REGISTRY [GROUP]]`): what is drafted of it is a policy file of exact
-//! names and of patterns within a label, for whatever names and registries there were.
+//! Any lines as what clients asked for in vain (`NAME [REGISTRY [GROUP [REPOSITORY ACTION REASON]]]`): what is drafted of it is
+//! a policy file of exact names and of patterns within a label, for whatever names, registries and images there were.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pullgate::control::report::{GroupReport, HistoryRow, PolicyReport, PolicyRule, Pull, VerdictWord};
+use pullgate::control::report::{
+    GroupReport, HistoryRow, ImageKeyReport, ImageOfRow, ImagesReport, PolicyReport, PolicyRule, Pull, VerdictWord,
+};
 use pullgate::diagnostic::{Diagnostic, Source};
 use pullgate::inspect::learn::learn;
 use pullgate::policy::document::Document;
@@ -26,15 +28,18 @@ fn row(line: &str) -> HistoryRow {
     let mut words = line.split(' ');
     let name = words.next().map(str::to_owned);
     let pull = |registry: &str| Pull { name: "r.example".to_owned(), registry: registry.to_owned(), rule: None };
+    let (after, group) = (words.next().map(pull), words.next().map(str::to_owned));
+    let image = words.next().zip(words.next());
     HistoryRow {
         hour: String::new(),
         client: None,
         name,
+        image: image.map(|(repository, action)| ImageOfRow { repository: repository.into(), action: action.into() }),
         verdict: VerdictWord::Deny,
-        reason: "unlisted".to_owned(),
+        reason: words.next().unwrap_or("unlisted").to_owned(),
         rule: None,
-        after: words.next().map(pull),
-        group: words.next().map(str::to_owned),
+        after,
+        group,
         count: line.len() as u64,
         first: line.chars().take(20).collect(),
         last: line.chars().rev().take(20).collect(),
@@ -49,10 +54,29 @@ fn with_a_group() -> PolicyReport {
         entry: "lab".to_owned(),
         groups: vec!["ci".to_owned()],
         mode: "enforce".to_owned(),
-        data_path: "direct".to_owned(),
+        data_path: "inspect".to_owned(),
         path,
         line,
         overlay: None,
+    };
+    let key = |key: &str, value: &str| ImageKeyReport {
+        key: key.into(),
+        value: value.into(),
+        path: "a.toml".into(),
+        line: 8,
+    };
+    let images = ImagesReport {
+        registry: "lab".to_owned(),
+        groups: vec!["ci".to_owned()],
+        mode: "enforce".to_owned(),
+        keys: vec![
+            key("allow", "team/*"),
+            key("deny", "team/old"),
+            key("organizations", "org"),
+            key("community", "allow"),
+        ],
+        path: "a.toml".into(),
+        line: 7,
     };
     let group = GroupReport {
         name: "ci".to_owned(),
@@ -62,5 +86,5 @@ fn with_a_group() -> PolicyReport {
         path: None,
         line: None,
     };
-    PolicyReport { groups: vec![group], rules: vec![rule], ..PolicyReport::default() }
+    PolicyReport { groups: vec![group], rules: vec![rule], images: vec![images], ..PolicyReport::default() }
 }

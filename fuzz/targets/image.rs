@@ -19,7 +19,10 @@ fuzz_target!(|text: &str| {
     }
     if let (Ok(pattern), Ok(repository)) = (RepositoryPattern::parse(pattern), &repository) {
         let matches = pattern.matches(repository);
-        assert!(pattern.exact().is_none_or(|exact| matches == (exact == repository.as_str())), "{pattern} {repository}");
+        assert!(
+            pattern.exact().is_none_or(|exact| matches == (exact == repository.as_str())),
+            "{pattern} {repository}"
+        );
         assert!(!matches || pattern.depth().is_none_or(|depth| depth == repository.segments().count()));
     }
 });

@@ -79,7 +79,8 @@ fn check(packet: &[u8], peer: &Peer, out: &[u8]) {
 }
 
 fn peer(choice: u8) -> Peer {
-    let client: SocketAddr = if choice & 1 == 0 { ([127, 0, 0, 1], 4711).into() } else { ([192, 0, 2, 1], 4711).into() };
+    let client: SocketAddr =
+        if choice & 1 == 0 { ([127, 0, 0, 1], 4711).into() } else { ([192, 0, 2, 1], 4711).into() };
     let transport = if choice & 2 == 0 { Transport::Udp } else { Transport::Tcp };
     Peer::new(client, ([127, 0, 0, 1], 53).into(), transport)
 }

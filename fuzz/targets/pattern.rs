@@ -33,6 +33,9 @@ fuzz_target!(|text: &str| {
         let allowed = matches!(judgement.verdict, Verdict::Allow(Permit::Rule(_)));
         let wanted = patterns.iter().any(|pattern| pattern.matches(name.as_name()));
         let is_static = matches!(judgement.verdict, Verdict::Allow(Permit::Static));
-        assert!(is_static || allowed == wanted, "{name}: compiled says {allowed}, the plain loop {wanted}, of {patterns:?}");
+        assert!(
+            is_static || allowed == wanted,
+            "{name}: compiled says {allowed}, the plain loop {wanted}, of {patterns:?}"
+        );
     }
 });

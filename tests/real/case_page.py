@@ -3,10 +3,12 @@
 import functools
 import http.server
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
 
+from harness import UPSTREAM, quote
 from morning import Morning
 from support import png
 from support.browser import Browser
@@ -89,6 +91,31 @@ def a_denial_is_on_the_page_within_a_second(lab):
     browser.wait("document.querySelector('#link').textContent.startsWith('connection lost')")
     server.start()
     browser.wait("document.querySelector('#link').textContent === 'live'", 10)
+
+
+@case
+def a_denied_image_is_on_the_page_as_itself(lab):
+    """What the gateway refuses is in both lists with its repository, and the line to write; its registry's name is not."""
+    gateway, folder = UPSTREAM, lab.folder / "ca"
+    keys = {"address": quote(gateway), "ca": quote(folder), "upstream-ca": quote(lab.folder / "roots.pem")}
+    sections = {**SECTIONS, "gateway": keys, "server": {"clients": quote([f"{gateway}/32", "127.0.0.0/8"])}}
+    lab.write_policy(POLICY + 'path = "inspect"\n[[images]]\nregistry = "r"\nallow = ["team/*"]\n')
+    settings = lab.folder / "ca.toml"
+    settings.write_text(lab.settings(sections=sections), encoding="utf-8")
+    equal(lab.run("images", "ca", "init", "--config", str(settings)).returncode, 0, "exit of ca init")
+    certificate = shutil.copy(next(folder.glob("*.crt")), lab.folder / "roots.pem")
+    lab.serve(sections=sections)
+    browser = Browser(lab)
+    browser.open(PAGE)
+    browser.wait("document.querySelector('#link').textContent === 'live'")
+    fetch = f"curl -s -o /dev/null -w '%{{http_code}}' --cacert {certificate} --resolve registry.example:443:{gateway}"
+    equal(sh(f"{fetch} https://registry.example/v2/other/app/manifests/1"), "403")
+    browser.wait("document.querySelector('#recent').textContent.includes('registry.example/other/app')")
+    browser.wait("document.querySelector('#most').textContent.includes('registry.example/other/app')", 10)
+    row = browser.run("document.querySelector('#most tbody').innerText")
+    check('allow = ["other/app"]' in row and "10-test.toml:6" in row, row)
+    equal(browser.run("document.querySelectorAll('#most tbody tr').length"), 1, "denied things")
+    is_quiet(browser)
 
 
 @case

@@ -87,7 +87,7 @@ pub struct Stats {
     pub hours: Vec<Hour>,
     /// Decisions by group, verdict and reason, the most frequent first.
     pub totals: Vec<Sum>,
-    /// The names that were denied most, or would have been.
+    /// The names and images that were denied most, or would have been.
     pub denied: Vec<DeniedName>,
     /// The rules that decided, the most frequent first.
     pub rules: Vec<RuleUse>,

@@ -73,11 +73,8 @@ pub(super) fn refused(asked: Vec<(ImageOfRow, Asked)>, policy: &PolicyReport) ->
 
 /// The `[[images]]` of the registry for the clients' group.
 fn table_of<'p>(asked: &Asked, policy: &'p PolicyReport) -> Option<&'p ImagesReport> {
-    let of_host = || {
-        let inspected = policy.rules.iter().filter(|rule| rule.data_path == "inspect");
-        inspected.map(|rule| (&rule.pattern, &rule.entry)).find(|(pattern, _)| **pattern == asked.name)
-    };
-    let registry = asked.entry.as_ref().or_else(|| of_host().map(|(_, entry)| entry))?;
+    let of_host = || policy.rules.iter().find(|rule| rule.data_path == "inspect" && rule.pattern == asked.name);
+    let registry = asked.entry.as_ref().or_else(|| of_host().map(|rule| &rule.entry))?;
     let is_for = |table: &&ImagesReport| {
         let has_group = asked.group.as_ref().is_none_or(|group| table.groups.contains(group));
         table.registry == *registry && (has_group || policy.groups.is_empty())

@@ -23,7 +23,7 @@ fuzz_target!(|text: &str| {
                 let name: DomainName = "registry-1.docker.io".parse().expect("a name");
                 let judgement = compiled.snapshot.judge(&asker, name.as_name());
                 if let Verdict::Allow(Permit::Rule(rule)) = judgement.verdict {
-                    judge_images(compiled.snapshot.image_rules(rule, judgement.group, asker.client));
+                    judge_images(compiled.snapshot.image_rules(rule, judgement.group, Some(asker.client)));
                 }
                 show(&compiled.warnings, text);
             }

@@ -16,7 +16,7 @@ use crate::observe::history::{HistoryError, Search};
 use crate::observe::http::{self, Reply};
 use crate::observe::recent::{CAPACITY, Filter, VerdictWord};
 use crate::policy::image_reference::ImageReference;
-use crate::policy::images::{Access, Category};
+use crate::policy::images::{Access, Badge};
 use crate::policy::snapshot::Snapshot;
 
 /// `GET /v1/denied`.
@@ -74,7 +74,7 @@ fn check_image(
     on_behalf: OnBehalf,
 ) -> Option<CheckReport> {
     let access = Access::from_word(&image.action)?;
-    let badge = Category::from_word(&denied.reason).and_then(Category::badge);
+    let badge = Badge::told_by(&denied.reason);
     let image = ImageReference::parse(&format!("{}/{}", denied.name, image.repository)).ok()?;
     explain::check_image(snapshot, &ImageQuestion { image, access, on_behalf }, badge).ok()
 }

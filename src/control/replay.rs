@@ -9,9 +9,8 @@ use super::effective::{key_report, rule_report};
 use super::report::{
     AskedReport, AskedTopic, FlipReport, HistoryRow, ImageOfRow, ReplayReport, RuleReport, VerdictWord,
 };
-use crate::policy::images::{Access, Badge, Category};
+use crate::policy::images::Badge;
 use crate::policy::replay::{Answer, Asked, AskedImage, By, Flip, Replayed};
-use crate::policy::repository::Repository;
 use crate::policy::snapshot::Snapshot;
 
 /// What was asked, added up over the hours.
@@ -53,7 +52,7 @@ impl Topics {
             self.unnamed = self.unnamed.saturating_add(row.count);
             return;
         };
-        let badge = Category::from_word(&row.reason).and_then(Category::badge);
+        let badge = Badge::told_by(&row.reason);
         let image = row.image.map(|image| (image, badge));
         let (count, last) = self.topics.entry((row.client, row.group, name, image)).or_default();
         *count = count.saturating_add(row.count);
@@ -172,11 +171,7 @@ impl Replaying {
 /// A question as it is judged; `None`: it is for what is no name, or for no image that could be pulled or pushed.
 fn question((client, group, name, image): Who) -> Option<Asked> {
     let image = match image {
-        Some((ImageOfRow { repository, action }, badge)) => Some(AskedImage {
-            repository: Repository::parse(&repository).ok()?,
-            access: Access::from_word(&action)?,
-            badge,
-        }),
+        Some((ImageOfRow { repository, action }, badge)) => Some(AskedImage::read(&repository, &action, badge)?),
         None => None,
     };
     Some(Asked { client, group, name: name.parse().ok()?, image })

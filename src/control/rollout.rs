@@ -2,16 +2,16 @@
 //! policy in, numbers out: no clock, no file.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::effective::mode_word;
 use super::report::{GroupRollout, HistoryRow, ImageOfRow, Lack, LackedName, OverlayReport, VerdictWord};
 use crate::name::DomainName;
 use crate::policy::document::Mode;
-use crate::policy::images::{Access, Category, ImageVerdict};
+use crate::policy::images::{Badge, ImageVerdict};
 use crate::policy::judge::{Denial, Judgement, Verdict};
-use crate::policy::repository::Repository;
+use crate::policy::replay::AskedImage;
 use crate::policy::snapshot::{GroupRef, Snapshot};
 
 /// What is added up, group by group.
@@ -106,14 +106,11 @@ fn would_deny(verdict: Verdict<'_>) -> bool {
 
 /// The same of an image; one of a registry that is not inspected is let through as its name is.
 fn would_deny_image(snapshot: &Snapshot, judgement: Judgement<'_>, row: &HistoryRow, image: &ImageOfRow) -> bool {
-    // Whoever it was: an address that no exemption of single clients holds, where there was none.
-    let client = row.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let Some(rules) = snapshot.inspected_images(judgement, client).filter(|rules| !rules.is_on_trial()) else {
+    let Some(rules) = snapshot.inspected_images(judgement, row.client).filter(|rules| !rules.is_on_trial()) else {
         return false;
     };
-    let asked = Access::from_word(&image.action).zip(Repository::parse(&image.repository).ok());
-    let badge = Category::from_word(&row.reason).and_then(Category::badge);
-    match asked.as_ref().map(|(access, repository)| rules.judge(repository, *access, badge)) {
+    let asked = AskedImage::read(&image.repository, &image.action, Badge::told_by(&row.reason));
+    match asked.as_ref().map(|asked| rules.judge(&asked.repository, asked.access, asked.badge)) {
         Some(ImageVerdict::Allow(_)) => false,
         Some(ImageVerdict::Deny(_) | ImageVerdict::Audit(_)) => true,
         // What only the Hub knows, and lists of repositories: as it was.

@@ -195,7 +195,7 @@ impl Session {
             Way::Pass => Ok(None),
             Way::Inspect(rule) => {
                 let client = self.client.address.ip();
-                Ok(Some(policy.snapshot.image_rules(rule, admission.judgement.group, client)))
+                Ok(Some(policy.snapshot.image_rules(rule, admission.judgement.group, Some(client))))
             }
         }
     }

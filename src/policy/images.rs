@@ -20,7 +20,7 @@ mod words;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
@@ -210,13 +210,19 @@ pub(super) struct RepositoryList {
 }
 
 impl Snapshot {
-    /// The images of the registry whose `rule` allowed its name to `group`, for the client at an address.
-    pub fn image_rules<'s>(&'s self, rule: RuleRef<'s>, group: Option<GroupRef<'_>>, client: IpAddr) -> ImageRules<'s> {
+    /// The images of the registry whose `rule` allowed its name to `group`, for the client at an address; `None`: for
+    /// whoever of the group, whom no exemption of single clients holds.
+    pub fn image_rules<'s>(
+        &'s self,
+        rule: RuleRef<'s>,
+        group: Option<GroupRef<'_>>,
+        client: Option<IpAddr>,
+    ) -> ImageRules<'s> {
         let group = self.own(group);
         // A rule of another snapshot is of no registry here, and then no image is allowed.
         let is_own = std::ptr::eq(rule.snapshot, self);
         let table = if is_own { self.images.table(rule.rule.entry(), apart::written(group)) } else { None };
-        let client = client.to_canonical();
+        let client = client.map_or(ANYBODY, |client| client.to_canonical());
         ImageRules {
             registry: rule.entry(),
             table,
@@ -225,9 +231,8 @@ impl Snapshot {
         }
     }
 
-    /// The images of the registry whose name was judged so, for the client at an address; `None`: its requests are not
-    /// looked into.
-    pub fn inspected_images<'s>(&'s self, judgement: Judgement<'s>, client: IpAddr) -> Option<ImageRules<'s>> {
+    /// The same where a name was judged so; `None`: requests to its registry are not looked into.
+    pub fn inspected_images<'s>(&'s self, judgement: Judgement<'s>, client: Option<IpAddr>) -> Option<ImageRules<'s>> {
         let Verdict::Allow(Permit::Rule(rule)) = judgement.verdict else { return None };
         (rule.data_path() == DataPath::Inspect).then(|| self.image_rules(rule, judgement.group, client))
     }
@@ -451,18 +456,12 @@ fn allowed(ground: Ground, key: &Key) -> ImageVerdict<'_> {
 }
 
 impl<'s> ImageVerdict<'s> {
-    /// Whether the request is let through: allowed, or under audit.
-    pub fn passes(self) -> bool {
-        matches!(self, Self::Allow(_) | Self::Audit(_))
-    }
-
-    /// `allow`, `deny` or `audit`; `None` without the badge.
-    pub fn word(self) -> Option<&'static str> {
+    /// `allow`, `deny` or `audit`; without the badge that it needs, `deny`.
+    pub fn word(self) -> &'static str {
         match self {
-            Self::Allow(_) => Some("allow"),
-            Self::Deny(_) => Some("deny"),
-            Self::Audit(_) => Some("audit"),
-            Self::NeedsBadge => None,
+            Self::Allow(_) => "allow",
+            Self::Deny(_) | Self::NeedsBadge => "deny",
+            Self::Audit(_) => "audit",
         }
     }
 
@@ -563,6 +562,8 @@ impl Key {
 
 /// The name of the tables themselves.
 pub(super) const TABLE: &str = "images";
+/// An address that only an exemption of everybody holds.
+const ANYBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 /// The namespace of Docker Official Images.
 const OFFICIAL: &str = "library";
 

@@ -4,7 +4,7 @@
 //! reached us. So a question is judged by its client's address where that alone puts the client into the group that it was
 //! in, and by that group where it does not.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use crate::name::DomainName;
 use crate::policy::images::{Access, Badge, ImageVerdict};
@@ -90,9 +90,7 @@ impl Asked {
         let Some(AskedImage { repository, access, badge }) = &self.image else {
             return Some(Answer::Name(judgement.verdict));
         };
-        // Of a group whoever it is: an address that no exemption of single clients holds.
-        let client = self.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        match policy.inspected_images(judgement, client) {
+        match policy.inspected_images(judgement, self.client) {
             None => Some(Answer::Name(judgement.verdict)),
             Some(rules) => match rules.judge(repository, *access, *badge) {
                 ImageVerdict::NeedsBadge => None,
@@ -126,14 +124,20 @@ impl Asked {
     }
 }
 
+impl AskedImage {
+    /// Reads one; `None`: it is no repository, or nothing that is done with one.
+    pub fn read(repository: &str, action: &str, badge: Option<Badge>) -> Option<Self> {
+        let (repository, access) = (Repository::parse(repository).ok()?, Access::from_word(action)?);
+        Some(Self { repository, access, badge })
+    }
+}
+
 impl Answer<'_> {
     /// `allow`, `deny` or `audit`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Name(verdict) => verdict.word(),
-            Self::Image(ImageVerdict::Allow(_)) => "allow",
-            Self::Image(ImageVerdict::Audit(_)) => "audit",
-            Self::Image(ImageVerdict::Deny(_) | ImageVerdict::NeedsBadge) => "deny",
+            Self::Image(verdict) => verdict.word(),
         }
     }
 }

@@ -1,7 +1,5 @@
 //! A verdict on an image in words: what `check` says of it.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use super::{OnBehalf, UnknownGroup, host_report, judge};
 use crate::control::effective::key_report;
 use crate::control::report::{CheckReport, VerdictWord};
@@ -55,9 +53,8 @@ pub fn check_image(
 /// The images of the registry whose name was judged; `None`: its requests are not looked into.
 fn image_rules<'s>(snapshot: &'s Snapshot, judgement: Judgement<'s>, on_behalf: &OnBehalf) -> Option<ImageRules<'s>> {
     let client = match on_behalf {
-        OnBehalf::Client(client) => *client,
-        // Whoever of the group it is: an address that no exemption of single clients holds.
-        OnBehalf::Group(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        OnBehalf::Client(client) => Some(*client),
+        OnBehalf::Group(_) => None,
     };
     snapshot.inspected_images(judgement, client)
 }

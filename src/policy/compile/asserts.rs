@@ -4,14 +4,14 @@
 //! alone would make a policy faulty, and the one before, with the entry still in force, would stay. They leave nothing in
 //! the snapshot: judging knows nothing of them.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use super::groups::suggest;
 use crate::diagnostic::{Diagnostic, Place, Source};
-use crate::policy::document::{Askers, AssertSpec, AssertSubject, DataPath, Document, Expectation};
+use crate::policy::document::{Askers, AssertSpec, AssertSubject, Document, Expectation};
 use crate::policy::images::{Access, ImageVerdict};
-use crate::policy::judge::{Asker, Judgement, Permit, Verdict};
+use crate::policy::judge::{Asker, Judgement};
 use crate::policy::snapshot::{GroupRef, Groups, Snapshot};
 use crate::tree::Report;
 
@@ -120,21 +120,21 @@ fn rulings<'s>(
     let groups = snapshot.groups().filter(named).map(Some);
     let all = (*askers == Askers::Everyone && snapshot.groups().next().is_none()).then_some(None);
     let as_groups =
-        groups.chain(all).map(|group| ruling(subject, ANYBODY, snapshot, |name| snapshot.judge_as(group, name)));
+        groups.chain(all).map(|group| ruling(subject, None, snapshot, |name| snapshot.judge_as(group, name)));
     let client = match askers {
         Askers::Client(client) => Some(*client),
         Askers::Everyone | Askers::Group(_) => None,
     };
     let as_client = client.map(|client| {
         let asker = Asker { client, listener: None };
-        ruling(subject, client, snapshot, |name| snapshot.judge(&asker, name))
+        ruling(subject, Some(client), snapshot, |name| snapshot.judge(&asker, name))
     });
     as_groups.chain(as_client)
 }
 
 fn ruling<'s>(
     subject: &AssertSubject,
-    client: IpAddr,
+    client: Option<IpAddr>,
     snapshot: &'s Snapshot,
     judge: impl FnOnce(crate::name::NameRef<'_>) -> Judgement<'s>,
 ) -> Ruling {
@@ -143,12 +143,8 @@ fn ruling<'s>(
         AssertSubject::Image { image, push } => {
             let judgement = judge(image.registry.as_name());
             let host = Ruling::of(judgement);
-            let Verdict::Allow(Permit::Rule(rule)) = judgement.verdict else { return host };
-            if rule.data_path() != DataPath::Inspect {
-                return host;
-            }
+            let Some(images) = snapshot.inspected_images(judgement, client) else { return host };
             let access = if *push { Access::Push } else { Access::Pull };
-            let images = snapshot.image_rules(rule, judgement.group, client);
             host.with_image(images.judge(&image.repository, access, None), image.repository.namespace())
         }
     }
@@ -202,12 +198,10 @@ impl Ruling {
     /// The same registry's ruling on one of its images.
     fn with_image(self, verdict: ImageVerdict<'_>, namespace: Option<&str>) -> Self {
         let (word, reason) = match verdict {
-            ImageVerdict::Allow(permit) => ("allow", permit.to_string()),
-            ImageVerdict::Deny(denial) => ("deny", denial.to_string()),
-            ImageVerdict::Audit(denial) => ("audit", denial.to_string()),
             ImageVerdict::NeedsBadge => {
                 (UNDECIDED, format!("the badge that Docker Hub gives `{}` decides", namespace.unwrap_or_default()))
             }
+            decided => (decided.word(), decided.to_string()),
         };
         let rule = verdict.key().map(|key| (key.to_string(), Some(key.place().clone()))).or(self.rule.clone());
         Self { verdict: word, reason, rule, ..self }
@@ -222,8 +216,6 @@ fn shown(subject: &AssertSubject) -> String {
     }
 }
 
-/// An address that no exemption of single clients holds.
-const ANYBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 const UNDECIDED: &str = "undecided";
 
 #[cfg(test)]

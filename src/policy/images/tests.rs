@@ -43,7 +43,7 @@ fn rules<'s>(snapshot: &'s Snapshot, host: &str, client: &str) -> ImageRules<'s>
     let (name, client): (crate::name::DomainName, IpAddr) = (host.parse().unwrap(), client.parse().unwrap());
     let judgement = snapshot.judge(&Asker { client, listener: None }, name.as_name());
     let Verdict::Allow(Permit::Rule(rule)) = judgement.verdict else { panic!("{host}: {}", judgement.verdict) };
-    snapshot.image_rules(rule, judgement.group, client)
+    snapshot.image_rules(rule, judgement.group, Some(client))
 }
 
 fn told(verdict: ImageVerdict<'_>) -> String {
@@ -298,7 +298,7 @@ fn a_rule_of_another_snapshot_allows_no_image() {
     let name: crate::name::DomainName = "registry-1.docker.io".parse().unwrap();
     let Verdict::Allow(Permit::Rule(rule)) = old.judge_as(None, name.as_name()).verdict else { panic!() };
     let repository = "library/nginx".parse().unwrap();
-    let verdict = new.image_rules(rule, None, "10.0.0.1".parse().unwrap()).judge(&repository, Access::Pull, None);
+    let verdict = new.image_rules(rule, None, Some("10.0.0.1".parse().unwrap())).judge(&repository, Access::Pull, None);
     assert_eq!(told(verdict), "deny no-images");
 }
 

@@ -81,15 +81,22 @@ impl Access {
     }
 }
 
+impl Badge {
+    /// What the Hub said of an image's namespace, if it was decided on for this reason, in a word; `None`: the word does
+    /// not tell.
+    pub fn told_by(reason: &str) -> Option<Self> {
+        Category::from_word(reason).and_then(Category::badge)
+    }
+}
+
 impl Category {
-    /// The one of a word.
-    pub fn from_word(word: &str) -> Option<Self> {
+    fn from_word(word: &str) -> Option<Self> {
         let all = [Self::Official, Self::VerifiedPublisher, Self::SponsoredOss, Self::Community];
         all.into_iter().find(|category| category.word() == word)
     }
 
     /// What the Hub says of the namespaces of such images.
-    pub fn badge(self) -> Option<Badge> {
+    fn badge(self) -> Option<Badge> {
         match self {
             Self::Official => None,
             Self::VerifiedPublisher => Some(Badge::VerifiedPublisher),
